@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The published standards for deterministic keys - BIP32, SLIP-0010, BIP39, SLIP39 - and the words that the
+//! rest of Holdfast uses for keys: [`Curve`], [`ChildNumber`], [`DerivationPath`], [`PublicKey`].
+//!
+//! Nothing here knows a device or a store.
+#![forbid(unsafe_code)]
+
+mod curve;
+mod path;
+mod public_key;
+
+pub use curve::{Curve, UnknownCurve};
+pub use path::{ChildNumber, DerivationPath, PathError};
+pub use public_key::{PublicKey, PublicKeyError};

@@ -27,8 +27,7 @@ pub enum PublicKeyError {
 impl PublicKey {
     /// From X‖Y, 64 bytes big-endian, as the device exports a key.
     pub fn from_coordinates(curve: Curve, coordinates: &[u8]) -> Result<Self, PublicKeyError> {
-        let coordinates: [u8; 64] =
-            coordinates.try_into().map_err(|_| PublicKeyError::Length(coordinates.len()))?;
+        let coordinates: [u8; 64] = coordinates.try_into().map_err(|_| PublicKeyError::Length(coordinates.len()))?;
         let key = Self { curve, coordinates };
         let sec1 = key.to_sec1();
         let on_curve = match curve {
@@ -69,19 +68,17 @@ impl PublicKey {
         let sec1 = self.to_sec1();
         match self.curve {
             Curve::P256 => {
-                let (Ok(key), Ok(signature)) = (
-                    p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1),
-                    p256::ecdsa::Signature::from_slice(signature),
-                ) else {
+                let (Ok(key), Ok(signature)) =
+                    (p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1), p256::ecdsa::Signature::from_slice(signature))
+                else {
                     return false;
                 };
                 key.verify_prehash(digest, &signature).is_ok()
             }
             Curve::Secp256k1 => {
-                let (Ok(key), Ok(signature)) = (
-                    k256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1),
-                    k256::ecdsa::Signature::from_slice(signature),
-                ) else {
+                let (Ok(key), Ok(signature)) =
+                    (k256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1), k256::ecdsa::Signature::from_slice(signature))
+                else {
                     return false;
                 };
                 // k256 refuses a high s (a rule of Bitcoin's, not of ECDSA): s and n-s verify alike.

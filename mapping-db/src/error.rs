@@ -91,3 +91,38 @@ pub enum StoreError {
         reason: rusqlite::Error,
     },
 }
+
+/// What SQLite reports, in the words of this crate.
+pub(crate) fn sqlite_error(path: &std::path::Path, reason: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode;
+    let path = path.to_owned();
+    match &reason {
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            let text = || message.clone().unwrap_or_else(|| failure.to_string());
+            match failure.code {
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                    StoreError::Busy { path, waited_ms: crate::store::BUSY_TIMEOUT.as_millis() as u64 }
+                }
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Corrupt { path, what: text() },
+                ErrorCode::DiskFull => StoreError::Full { path },
+                ErrorCode::ReadOnly if failure.extended_code != rusqlite::ffi::SQLITE_READONLY_ROLLBACK => {
+                    StoreError::ReadOnly { path, reason: text() }
+                }
+                ErrorCode::ConstraintViolation => StoreError::Conflict { path, what: text() },
+                _ => StoreError::Sqlite { path, reason },
+            }
+        }
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..) => StoreError::Corrupt { path, what: reason.to_string() },
+        _ => StoreError::Sqlite { path, reason },
+    }
+}
+
+impl StoreError {
+    /// Whether a crashed writer's journal stands in the way of a reader that may not roll it back.
+    pub(crate) fn is_hot_journal(&self) -> bool {
+        matches!(self, StoreError::Sqlite { reason: rusqlite::Error::SqliteFailure(failure, _), .. }
+            if failure.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
+    }
+}

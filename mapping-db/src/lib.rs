@@ -9,12 +9,15 @@
 //! * No secret is ever stored: no PIN, no words, no private key.
 #![forbid(unsafe_code)]
 
+mod codec;
 mod error;
 mod filter;
+mod hot_journal;
 mod location;
 mod owner;
 mod read;
 mod rows;
+mod schema;
 mod store;
 mod write;
 
@@ -22,6 +25,7 @@ pub use error::StoreError;
 pub use filter::ObjectFilter;
 pub use location::Location;
 pub use owner::OwnerId;
+pub use read::Rows;
 pub use rows::{
     Intent, IntentId, IntentKind, KeyId, KeyRecord, Leftover, LeftoverId, LeftoverReason, NewIntent, NewKey,
     NewLeftover, NewObjectRow, NewWallet, ObjectClass, ObjectId, ObjectRecord, Origin, Recovery, WalletId,

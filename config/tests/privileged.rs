@@ -1,6 +1,6 @@
 //! What a set-user-ID process makes of its caller's environment. It takes a real one: the kernel says who is privileged.
 
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
 use holdfast_config::{Config, Origin};

@@ -4,6 +4,8 @@
 //! Nothing here knows a device or a store.
 #![forbid(unsafe_code)]
 
+pub mod hd;
+
 mod curve;
 mod path;
 mod public_key;

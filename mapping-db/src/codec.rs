@@ -100,14 +100,14 @@ pub(crate) fn object(row: &Row<'_>) -> SqlResult<ObjectRecord> {
 }
 
 pub(crate) const INTENT_COLUMNS: &str = "i.id, i.kind, i.owner, i.created_at, i.wallet, i.child, i.key, i.name, \
-     i.curve, i.device_serial, i.token_serial, i.accepted";
+     i.curve, i.device_serial, i.token_serial, i.accepted, i.whole";
 
 pub(crate) fn intent(row: &Row<'_>) -> SqlResult<Intent> {
     let kind = match row.get_ref(1)?.as_str()? {
         "generate" => {
             IntentKind::Generate { wallet: WalletId(row.get(4)?), child: ChildNumber::from_bits(row.get(5)?) }
         }
-        "destroy" => IntentKind::Destroy { key: KeyId(row.get(6)?) },
+        "destroy" => IntentKind::Destroy { key: KeyId(row.get(6)?), whole: row.get(12)? },
         "create-wallet" => IntentKind::CreateWallet {
             name: row.get(7)?,
             curve: curve(row.get_ref(8)?.as_str()?)?,
@@ -170,8 +170,8 @@ fn class(name: &str) -> SqlResult<ObjectClass> {
 }
 
 fn leftover_reason(name: &str) -> SqlResult<LeftoverReason> {
-    use LeftoverReason::{EndedSession, InterruptedGeneration, InterruptedWallet, RefusedDerivation};
-    [InterruptedGeneration, EndedSession, InterruptedWallet, RefusedDerivation]
+    use LeftoverReason::{EndedSession, InterruptedGeneration, InterruptedWallet};
+    [InterruptedGeneration, EndedSession, InterruptedWallet]
         .into_iter()
         .find(|reason| reason.name() == name)
         .ok_or_else(|| bad("reason", Type::Text, name))

@@ -29,6 +29,11 @@ const SUFFIX: &str = ".owners";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerId(pub(crate) i64);
 
+impl OwnerId {
+    /// Nobody: an owner that never lives, for work that waits for the operator.
+    pub const NOBODY: OwnerId = OwnerId(1);
+}
+
 /// Owners' bytes begin behind the content; offsets fit the 32-bit `off_t` of armhf.
 const FIRST_OFFSET: i64 = 4096;
 const LAST_OFFSET: i64 = (1 << 31) - 2;

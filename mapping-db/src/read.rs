@@ -155,6 +155,11 @@ impl Rows<'_> {
         Ok(self.one(sql, [id.0], |row| row.get(0))?.unwrap_or(0))
     }
 
+    /// The slots in which keys and seeds were last found.
+    pub fn recorded_slots(&self) -> Result<Vec<i32>, StoreError> {
+        self.many("slots", "SELECT slot FROM keys UNION SELECT master_slot FROM wallets", [], |row| row.get(0))
+    }
+
     /// The process that holds a key as a session key; `None` for a token key.
     pub fn session_owner(&self, id: KeyId) -> Result<Option<OwnerId>, StoreError> {
         let owner =

@@ -295,6 +295,8 @@ pub enum IntentKind {
     Destroy {
         /// The key.
         key: KeyId,
+        /// Whether its public objects go too.
+        whole: bool,
     },
     /// A wallet's seed is being made under this name.
     CreateWallet {
@@ -359,8 +361,6 @@ pub enum LeftoverReason {
     EndedSession,
     /// A wallet's creation was interrupted after the device may have acted.
     InterruptedWallet,
-    /// A derivation answered with something that could not be accepted as a new key.
-    RefusedDerivation,
 }
 
 impl LeftoverReason {
@@ -370,7 +370,6 @@ impl LeftoverReason {
             LeftoverReason::InterruptedGeneration => "interrupted-generation",
             LeftoverReason::EndedSession => "ended-session",
             LeftoverReason::InterruptedWallet => "interrupted-wallet",
-            LeftoverReason::RefusedDerivation => "refused-derivation",
         }
     }
 }

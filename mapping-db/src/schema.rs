@@ -106,7 +106,8 @@ CREATE TABLE intents (
     curve TEXT,
     device_serial TEXT,
     token_serial TEXT,
-    accepted INTEGER NOT NULL DEFAULT 0 CHECK (accepted IN (0, 1))
+    accepted INTEGER NOT NULL DEFAULT 0 CHECK (accepted IN (0, 1)),
+    whole INTEGER NOT NULL DEFAULT 0 CHECK (whole IN (0, 1))
 ) STRICT;
 CREATE UNIQUE INDEX intents_by_node ON intents (wallet, child) WHERE wallet IS NOT NULL;
 CREATE UNIQUE INDEX intents_by_key ON intents (key) WHERE key IS NOT NULL;

@@ -83,6 +83,11 @@ impl WriteTx<'_> {
         Ok(WalletId(id))
     }
 
+    /// Gives the wallets of a token to another serial number, which the token got when it was initialised again.
+    pub fn move_wallets(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.execute("UPDATE wallets SET token_serial = ?2 WHERE token_serial = ?1", [from, to]).map(|_| ())
+    }
+
     /// Records that a wallet's words are written down; `false` when there is no such wallet.
     pub fn confirm_wallet(&self, id: WalletId) -> Result<bool, StoreError> {
         Ok(self.execute("UPDATE wallets SET confirmed = 1 WHERE id = ?1", [id.0])? == 1)
@@ -158,9 +163,9 @@ impl WriteTx<'_> {
                 "INSERT INTO intents (kind, owner, created_at, wallet, child) VALUES (?1, ?2, unixepoch(), ?3, ?4)",
                 (kind, owner, wallet.0, child.to_bits()),
             ),
-            IntentKind::Destroy { key } => self.insert(
-                "INSERT INTO intents (kind, owner, created_at, key) VALUES (?1, ?2, unixepoch(), ?3)",
-                (kind, owner, key.0),
+            IntentKind::Destroy { key, whole } => self.insert(
+                "INSERT INTO intents (kind, owner, created_at, key, whole) VALUES (?1, ?2, unixepoch(), ?3, ?4)",
+                (kind, owner, key.0, whole),
             ),
             IntentKind::CreateWallet { name, curve, device_serial, token_serial } => self.insert(
                 "INSERT INTO intents (kind, owner, created_at, name, curve, device_serial, token_serial)

@@ -186,7 +186,7 @@ fn objects_of_keys_being_destroyed_are_hidden() {
     let find = |store: &mut Store| {
         store.read::<_, StoreError>(|rows| rows.find("1234", None, &ObjectFilter::default())).unwrap().len()
     };
-    let destroy = NewIntent { kind: IntentKind::Destroy { key }, owner };
+    let destroy = NewIntent { kind: IntentKind::Destroy { key, whole: true }, owner };
     let intent = store.write::<_, StoreError>(|tx| tx.insert_intent(&destroy)).unwrap();
     assert_eq!(find(&mut store), 2);
     let twice = store.write::<_, StoreError>(|tx| tx.insert_intent(&destroy));

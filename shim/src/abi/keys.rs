@@ -1,0 +1,258 @@
+//! Key management functions.
+
+use cryptoki_sys::{
+    CK_ATTRIBUTE_PTR, CK_BYTE_PTR, CK_MECHANISM_PTR, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE_PTR, CK_SESSION_HANDLE,
+    CK_ULONG, CK_ULONG_PTR,
+};
+
+use super::args;
+use super::entry::{entry, forward};
+use crate::error::Error;
+use crate::lifecycle::{self, Object};
+
+entry! {
+    /// `C_GenerateKey`: makes a secret key or domain parameters.
+    fn C_GenerateKey(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        pTemplate: CK_ATTRIBUTE_PTR,
+        ulCount: CK_ULONG,
+        phKey: CK_OBJECT_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        forward!(call.C_GenerateKey(hSession, pMechanism, pTemplate, ulCount, phKey))?;
+        // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
+        unsafe { args::show_handle(&call, phKey) }
+    }
+
+    /// `C_GenerateKeyPair`: makes a key pair.
+    fn C_GenerateKeyPair(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        pPublicKeyTemplate: CK_ATTRIBUTE_PTR,
+        ulPublicKeyAttributeCount: CK_ULONG,
+        pPrivateKeyTemplate: CK_ATTRIBUTE_PTR,
+        ulPrivateKeyAttributeCount: CK_ULONG,
+        phPublicKey: CK_OBJECT_HANDLE_PTR,
+        phPrivateKey: CK_OBJECT_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        forward!(call.C_GenerateKeyPair(
+            hSession,
+            pMechanism,
+            pPublicKeyTemplate,
+            ulPublicKeyAttributeCount,
+            pPrivateKeyTemplate,
+            ulPrivateKeyAttributeCount,
+            phPublicKey,
+            phPrivateKey
+        ))?;
+        // SAFETY: the backend answered CKR_OK, so it wrote a handle through each of these pointers.
+        unsafe {
+            args::show_handle(&call, phPublicKey)?;
+            args::show_handle(&call, phPrivateKey)
+        }
+    }
+
+    /// `C_WrapKey`: encrypts a key with another one. Mapped keys do neither.
+    fn C_WrapKey(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        hWrappingKey: CK_OBJECT_HANDLE,
+        hKey: CK_OBJECT_HANDLE,
+        pWrappedKey: CK_BYTE_PTR,
+        pulWrappedKeyLen: CK_ULONG_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        match (call.object(hWrappingKey), call.object(hKey)) {
+            (Object::Backend(wrapping_key), Object::Backend(key)) => {
+                forward!(call.C_WrapKey(hSession, pMechanism, wrapping_key, key, pWrappedKey, pulWrappedKeyLen))
+            }
+            (Object::Mapped(_), _) => Err(Error::KeyFunctionNotPermitted),
+            (Object::Backend(_), Object::Mapped(_)) => Err(Error::KeyUnextractable),
+        }
+    }
+
+    /// `C_WrapKeyAuthenticated` (3.2): encrypts and authenticates a key with another one. Mapped keys do neither.
+    fn C_WrapKeyAuthenticated(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        hWrappingKey: CK_OBJECT_HANDLE,
+        hKey: CK_OBJECT_HANDLE,
+        pAssociatedData: CK_BYTE_PTR,
+        ulAssociatedDataLen: CK_ULONG,
+        pWrappedKey: CK_BYTE_PTR,
+        pulWrappedKeyLen: CK_ULONG_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        match (call.object(hWrappingKey), call.object(hKey)) {
+            (Object::Backend(wrapping_key), Object::Backend(key)) => {
+                forward!(call.C_WrapKeyAuthenticated(
+                    hSession,
+                    pMechanism,
+                    wrapping_key,
+                    key,
+                    pAssociatedData,
+                    ulAssociatedDataLen,
+                    pWrappedKey,
+                    pulWrappedKeyLen
+                ))
+            }
+            (Object::Mapped(_), _) => Err(Error::KeyFunctionNotPermitted),
+            (Object::Backend(_), Object::Mapped(_)) => Err(Error::KeyUnextractable),
+        }
+    }
+
+    /// `C_UnwrapKey`: decrypts a key with another one, which no mapped key does.
+    fn C_UnwrapKey(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        hUnwrappingKey: CK_OBJECT_HANDLE,
+        pWrappedKey: CK_BYTE_PTR,
+        ulWrappedKeyLen: CK_ULONG,
+        pTemplate: CK_ATTRIBUTE_PTR,
+        ulAttributeCount: CK_ULONG,
+        phKey: CK_OBJECT_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        match call.object(hUnwrappingKey) {
+            Object::Backend(unwrapping_key) => {
+                forward!(call.C_UnwrapKey(
+                    hSession,
+                    pMechanism,
+                    unwrapping_key,
+                    pWrappedKey,
+                    ulWrappedKeyLen,
+                    pTemplate,
+                    ulAttributeCount,
+                    phKey
+                ))?;
+                // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
+                unsafe { args::show_handle(&call, phKey) }
+            }
+            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
+        }
+    }
+
+    /// `C_UnwrapKeyAuthenticated` (3.2): decrypts and checks a key with another one, which no mapped key does.
+    fn C_UnwrapKeyAuthenticated(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        hUnwrappingKey: CK_OBJECT_HANDLE,
+        pWrappedKey: CK_BYTE_PTR,
+        ulWrappedKeyLen: CK_ULONG,
+        pTemplate: CK_ATTRIBUTE_PTR,
+        ulAttributeCount: CK_ULONG,
+        pAssociatedData: CK_BYTE_PTR,
+        ulAssociatedDataLen: CK_ULONG,
+        phKey: CK_OBJECT_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        match call.object(hUnwrappingKey) {
+            Object::Backend(unwrapping_key) => {
+                forward!(call.C_UnwrapKeyAuthenticated(
+                    hSession,
+                    pMechanism,
+                    unwrapping_key,
+                    pWrappedKey,
+                    ulWrappedKeyLen,
+                    pTemplate,
+                    ulAttributeCount,
+                    pAssociatedData,
+                    ulAssociatedDataLen,
+                    phKey
+                ))?;
+                // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
+                unsafe { args::show_handle(&call, phKey) }
+            }
+            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
+        }
+    }
+
+    /// `C_DeriveKey`: makes a key from another one.
+    fn C_DeriveKey(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        hBaseKey: CK_OBJECT_HANDLE,
+        pTemplate: CK_ATTRIBUTE_PTR,
+        ulAttributeCount: CK_ULONG,
+        phKey: CK_OBJECT_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        match call.object(hBaseKey) {
+            Object::Backend(base_key) => {
+                forward!(call.C_DeriveKey(hSession, pMechanism, base_key, pTemplate, ulAttributeCount, phKey))?;
+                // SAFETY: the backend answered CKR_OK. Mechanisms that leave their keys elsewhere (TLS key material)
+                // take a null pointer here.
+                unsafe { args::show_handle(&call, phKey) }
+            }
+            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
+        }
+    }
+
+    /// `C_EncapsulateKey` (3.2): makes a key and encrypts it for the owner of a public key.
+    fn C_EncapsulateKey(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        hPublicKey: CK_OBJECT_HANDLE,
+        pTemplate: CK_ATTRIBUTE_PTR,
+        ulAttributeCount: CK_ULONG,
+        pCiphertext: CK_BYTE_PTR,
+        pulCiphertextLen: CK_ULONG_PTR,
+        phKey: CK_OBJECT_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        match call.object(hPublicKey) {
+            Object::Backend(public_key) => {
+                forward!(call.C_EncapsulateKey(
+                    hSession,
+                    pMechanism,
+                    public_key,
+                    pTemplate,
+                    ulAttributeCount,
+                    pCiphertext,
+                    pulCiphertextLen,
+                    phKey
+                ))?;
+                if pCiphertext.is_null() {
+                    // A length query makes no key.
+                    return Ok(());
+                }
+                // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
+                unsafe { args::show_handle(&call, phKey) }
+            }
+            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
+        }
+    }
+
+    /// `C_DecapsulateKey` (3.2): decrypts a key that was encrypted for us.
+    fn C_DecapsulateKey(
+        hSession: CK_SESSION_HANDLE,
+        pMechanism: CK_MECHANISM_PTR,
+        hPrivateKey: CK_OBJECT_HANDLE,
+        pTemplate: CK_ATTRIBUTE_PTR,
+        ulAttributeCount: CK_ULONG,
+        pCiphertext: CK_BYTE_PTR,
+        ulCiphertextLen: CK_ULONG,
+        phKey: CK_OBJECT_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        match call.object(hPrivateKey) {
+            Object::Backend(private_key) => {
+                forward!(call.C_DecapsulateKey(
+                    hSession,
+                    pMechanism,
+                    private_key,
+                    pTemplate,
+                    ulAttributeCount,
+                    pCiphertext,
+                    ulCiphertextLen,
+                    phKey
+                ))?;
+                // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
+                unsafe { args::show_handle(&call, phKey) }
+            }
+            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
+        }
+    }
+}

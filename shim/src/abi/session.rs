@@ -1,0 +1,90 @@
+//! Session management functions.
+
+use cryptoki_sys::{
+    CK_BYTE_PTR, CK_FLAGS, CK_FLAGS_PTR, CK_NOTIFY, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SESSION_HANDLE_PTR,
+    CK_SESSION_INFO_PTR, CK_SESSION_VALIDATION_FLAGS_TYPE, CK_SLOT_ID, CK_ULONG, CK_ULONG_PTR, CK_USER_TYPE,
+    CK_UTF8CHAR_PTR, CK_VOID_PTR,
+};
+
+use super::entry::{entry, forward, forwarded};
+use crate::error::Error;
+use crate::lifecycle::{self, Object};
+
+forwarded! {
+    /// `C_OpenSession`: opens a session. The handle is the backend's own.
+    fn C_OpenSession(
+        slotID: CK_SLOT_ID,
+        flags: CK_FLAGS,
+        pApplication: CK_VOID_PTR,
+        Notify: CK_NOTIFY,
+        phSession: CK_SESSION_HANDLE_PTR,
+    );
+
+    /// `C_CloseSession`: closes a session.
+    fn C_CloseSession(hSession: CK_SESSION_HANDLE);
+
+    /// `C_CloseAllSessions`: closes the sessions of a slot.
+    fn C_CloseAllSessions(slotID: CK_SLOT_ID);
+
+    /// `C_GetSessionInfo`: about a session.
+    fn C_GetSessionInfo(hSession: CK_SESSION_HANDLE, pInfo: CK_SESSION_INFO_PTR);
+
+    /// `C_GetOperationState`: the state of the operation in progress.
+    fn C_GetOperationState(
+        hSession: CK_SESSION_HANDLE,
+        pOperationState: CK_BYTE_PTR,
+        pulOperationStateLen: CK_ULONG_PTR,
+    );
+
+    /// `C_Login`: logs in.
+    fn C_Login(hSession: CK_SESSION_HANDLE, userType: CK_USER_TYPE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG);
+
+    /// `C_LoginUser` (3.0): logs in with a user name.
+    fn C_LoginUser(
+        hSession: CK_SESSION_HANDLE,
+        userType: CK_USER_TYPE,
+        pPin: CK_UTF8CHAR_PTR,
+        ulPinLen: CK_ULONG,
+        pUsername: CK_UTF8CHAR_PTR,
+        ulUsernameLen: CK_ULONG,
+    );
+
+    /// `C_Logout`: logs out.
+    fn C_Logout(hSession: CK_SESSION_HANDLE);
+
+    /// `C_SessionCancel` (3.0): ends operations.
+    fn C_SessionCancel(hSession: CK_SESSION_HANDLE, flags: CK_FLAGS);
+
+    /// `C_GetSessionValidationFlags` (3.2): how a session's last operation was validated.
+    fn C_GetSessionValidationFlags(
+        hSession: CK_SESSION_HANDLE,
+        r#type: CK_SESSION_VALIDATION_FLAGS_TYPE,
+        pFlags: CK_FLAGS_PTR,
+    );
+}
+
+entry! {
+    /// `C_SetOperationState`: takes up an operation by its state.
+    fn C_SetOperationState(
+        hSession: CK_SESSION_HANDLE,
+        pOperationState: CK_BYTE_PTR,
+        ulOperationStateLen: CK_ULONG,
+        hEncryptionKey: CK_OBJECT_HANDLE,
+        hAuthenticationKey: CK_OBJECT_HANDLE,
+    ) {
+        let call = lifecycle::enter()?;
+        match (call.object(hEncryptionKey), call.object(hAuthenticationKey)) {
+            (Object::Backend(encryption_key), Object::Backend(authentication_key)) => {
+                forward!(call.C_SetOperationState(
+                    hSession,
+                    pOperationState,
+                    ulOperationStateLen,
+                    encryption_key,
+                    authentication_key
+                ))
+            }
+            // No state that the backend saved belongs to a mapped key.
+            (Object::Mapped(_), _) | (_, Object::Mapped(_)) => Err(Error::KeyHandleInvalid),
+        }
+    }
+}

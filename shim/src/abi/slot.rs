@@ -1,0 +1,55 @@
+//! Slot and token management functions.
+
+use cryptoki_sys::{
+    CK_BBOOL, CK_FLAGS, CK_MECHANISM_INFO_PTR, CK_MECHANISM_TYPE, CK_MECHANISM_TYPE_PTR, CK_SESSION_HANDLE, CK_SLOT_ID,
+    CK_SLOT_ID_PTR, CK_SLOT_INFO_PTR, CK_TOKEN_INFO_PTR, CK_ULONG, CK_ULONG_PTR, CK_UTF8CHAR_PTR, CK_VOID_PTR,
+};
+
+use super::entry::{entry, forwarded, outcome};
+use crate::error::Error;
+use crate::lifecycle;
+
+forwarded! {
+    /// `C_GetSlotList`: the slots, or how many there are.
+    fn C_GetSlotList(tokenPresent: CK_BBOOL, pSlotList: CK_SLOT_ID_PTR, pulCount: CK_ULONG_PTR);
+
+    /// `C_GetSlotInfo`: about a slot.
+    fn C_GetSlotInfo(slotID: CK_SLOT_ID, pInfo: CK_SLOT_INFO_PTR);
+
+    /// `C_GetTokenInfo`: about a token.
+    fn C_GetTokenInfo(slotID: CK_SLOT_ID, pInfo: CK_TOKEN_INFO_PTR);
+
+    /// `C_GetMechanismList`: the mechanisms of a token, or how many there are.
+    fn C_GetMechanismList(slotID: CK_SLOT_ID, pMechanismList: CK_MECHANISM_TYPE_PTR, pulCount: CK_ULONG_PTR);
+
+    /// `C_GetMechanismInfo`: about a mechanism.
+    fn C_GetMechanismInfo(slotID: CK_SLOT_ID, r#type: CK_MECHANISM_TYPE, pInfo: CK_MECHANISM_INFO_PTR);
+
+    /// `C_InitToken`: makes a token empty.
+    fn C_InitToken(slotID: CK_SLOT_ID, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG, pLabel: CK_UTF8CHAR_PTR);
+
+    /// `C_InitPIN`: the security officer sets the user's PIN.
+    fn C_InitPIN(hSession: CK_SESSION_HANDLE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG);
+
+    /// `C_SetPIN`: changes the PIN of whoever is logged in.
+    fn C_SetPIN(
+        hSession: CK_SESSION_HANDLE,
+        pOldPin: CK_UTF8CHAR_PTR,
+        ulOldLen: CK_ULONG,
+        pNewPin: CK_UTF8CHAR_PTR,
+        ulNewLen: CK_ULONG,
+    );
+}
+
+entry! {
+    /// `C_WaitForSlotEvent`: waits until a token is inserted or removed.
+    ///
+    /// The only call that is not counted as in progress: the specification lets `C_Finalize` end it.
+    fn C_WaitForSlotEvent(flags: CK_FLAGS, pSlot: CK_SLOT_ID_PTR, pReserved: CK_VOID_PTR) {
+        let function = lifecycle::enter()?.functions.C_WaitForSlotEvent;
+        let Some(function) = function else { return Err(Error::FunctionNotSupported) };
+        // SAFETY: the backend promised this function in its function list and is never unloaded; the pointers are the
+        // client's own.
+        outcome(unsafe { function(flags, pSlot, pReserved) })
+    }
+}

@@ -1,0 +1,25 @@
+//! The mapped keys' side of an instance.
+
+use holdfast_config::Config;
+
+/// What mapped keys need from one `C_Initialize` to its `C_Finalize`.
+pub struct Mapped {}
+
+impl Mapped {
+    /// At `C_Initialize`. Opens and enumerates nothing.
+    pub fn new(_config: &'static Config) -> Self {
+        Self {}
+    }
+
+    /// At `C_Finalize`, when no call is in progress any more.
+    pub fn finalize(&self) {}
+
+    /// Before `fork`, in the forking thread: takes what a child must not inherit half changed.
+    pub fn fork_prepare(&self) {}
+
+    /// After `fork`, in the parent.
+    pub fn fork_parent(&self) {}
+
+    /// After `fork`, in the child, which never uses this instance again.
+    pub fn fork_child(&self) {}
+}

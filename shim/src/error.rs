@@ -15,6 +15,9 @@ pub enum Error {
     /// The backend's own answer, passed through unchanged.
     #[error("the backend answered {0:#x}")]
     Backend(CK_RV),
+    /// The backend answered one of our own calls with what cannot be.
+    #[error("the backend's answer makes no sense: {0}")]
+    BackendReply(&'static str),
     /// No `C_Initialize` in this process since it began, forked, or called `C_Finalize`.
     #[error("not initialised")]
     NotInitialized,
@@ -121,6 +124,7 @@ impl Error {
     pub fn code(&self) -> CK_RV {
         match self {
             Self::Backend(rv) => *rv,
+            Self::BackendReply(_) => CKR_GENERAL_ERROR,
             Self::NotInitialized => CKR_CRYPTOKI_NOT_INITIALIZED,
             Self::AlreadyInitialized => CKR_CRYPTOKI_ALREADY_INITIALIZED,
             Self::ArgumentsBad(_) => CKR_ARGUMENTS_BAD,
@@ -147,7 +151,8 @@ impl Error {
     /// How loudly it is logged.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::TooManyAliases
+            Self::BackendReply(_)
+            | Self::TooManyAliases
             | Self::TransitionBusy
             | Self::ForkHandlers
             | Self::Config(_)

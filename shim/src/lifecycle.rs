@@ -13,6 +13,7 @@ use cryptoki_sys::{
 };
 
 use crate::abi::args::InitializeArgs;
+use crate::abi::calls::Calls;
 use crate::abi::fork;
 use crate::abi::gate::{Closed, Entered, Gate};
 use crate::alias::AliasTable;
@@ -84,6 +85,11 @@ pub enum Object {
 }
 
 impl Instance {
+    /// The backend, for calls of our own.
+    pub fn calls(&self) -> Calls<'_> {
+        Calls(&self.functions)
+    }
+
     /// Where the object handle of a client leads. An alias that was never given out leads to the backend as it is,
     /// which then says what it says of unknown handles.
     #[inline(always)]

@@ -8,7 +8,7 @@
 //! Trying to reach a device that does not answer ends after the configured time. A call that the C library does not
 //! return from cannot be ended: there are no threads here and no signals, both belong to the host. The thread that
 //! made it waits for as long as the library does; the others give up waiting for their turn after
-//! half a minute and answer [`DeviceError::Unreachable`].
+//! [`STALLED_AFTER`] and answer [`DeviceError::Unreachable`].
 //!
 //! # Forks
 //! A context that was opened before a fork belongs to the parent. In the child it is forgotten, never used and never
@@ -16,8 +16,16 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod base64;
+mod client;
 mod error;
+mod ffi;
 mod firmware;
+mod gate;
+#[doc(hidden)]
+pub mod reply;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::ffi::c_int;
 use std::fmt;
@@ -25,6 +33,7 @@ use std::fmt;
 use holdfast_wallet::{ChildNumber, Curve, DerivationPath, PublicKey};
 use zeroize::Zeroizing;
 
+pub use client::{Device, DeviceConfig, STALLED_AFTER};
 pub use error::DeviceError;
 pub use firmware::{Verdict, verdict};
 
@@ -126,4 +135,8 @@ pub trait WalletDevice: Send + Sync {
 
     /// Removes the key in `slot` **and every node derived from it**.
     fn remove_key(&self, slot: KeySlot) -> Result<(), DeviceError>;
+
+    /// In a forked child: whatever connection the parent had is forgotten, neither used nor closed. Takes no lock and
+    /// allocates nothing, so that it may run in a handler of pthread_atfork(3).
+    fn forget_after_fork(&self) {}
 }

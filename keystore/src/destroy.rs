@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use holdfast_device::{DeviceError, KeySlot};
+use holdfast_device::DeviceError;
 use holdfast_mapping_db::{
     IntentId, IntentKind, KeyId, KeyRecord, NewIntent, ObjectId, ObjectRecord, Origin, OwnerId, Rows, WalletId,
     WalletRecord,
@@ -94,6 +94,7 @@ impl Keystore {
         match plan.flatten() {
             None => Ok(false),
             Some(Plan::Done) => {
+                self.step("destroy: rows dropped");
                 self.lock_store().forget(id);
                 Ok(true)
             }
@@ -160,13 +161,10 @@ impl Keystore {
     pub(crate) fn remove_from_device(&self, key: &KeyRecord) -> Result<(), Error> {
         let Origin::Derived { wallet_name, path, .. } = &key.origin else { return Ok(()) };
         self.require_device(key)?;
-        let gone = |outcome: &Result<KeySlot, DeviceError>| matches!(outcome, Err(DeviceError::Refused { .. }));
-        let found = self.device.slot_of_node(path, wallet_name);
-        if gone(&found) {
+        let Some(slot) = self.slot_of(path, wallet_name, Some(key.slot))? else {
             tracing::warn!(node = key.node(), "the key was not on the device any more");
             return Ok(());
-        }
-        let slot = found?;
+        };
         if path.is_master() || !self.is_node_of(slot, key)? || !self.has_public_key(slot, key)? {
             return Err(Error::SlotSwapped { node: key.node(), slot: slot.number() });
         }
@@ -174,7 +172,7 @@ impl Keystore {
         match self.device.remove_key(slot) {
             Ok(()) => Ok(()),
             // It may have been removed all the same.
-            Err(_) if gone(&self.device.slot_of_node(path, wallet_name)) => Ok(()),
+            Err(_) if matches!(self.slot_of(path, wallet_name, Some(slot.number())), Ok(None)) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -185,9 +183,9 @@ impl Keystore {
         let Origin::Derived { wallet, wallet_name, .. } = &key.origin else { return Ok(None) };
         let record = self.read(|rows, _| only_key_of_its_wallet(rows, *wallet))?.flatten();
         let Some(record) = record else { return Ok(None) };
-        let master = match self.device.slot_of_node(&DerivationPath::master(), wallet_name) {
-            Ok(slot) => slot,
-            Err(DeviceError::Refused { .. }) => return Ok(Some(record)),
+        let master = match self.slot_of(&DerivationPath::master(), wallet_name, Some(record.master_slot)) {
+            Ok(Some(slot)) => slot,
+            Ok(None) => return Ok(Some(record)),
             Err(error) => return self.keep_seed(&record, &error),
         };
         // Anything under the seed that the store does not know keeps it.

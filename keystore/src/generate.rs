@@ -177,6 +177,7 @@ impl Keystore {
             }
         };
         let derived = self.device.generate_child(master, reservation.child);
+        let made = derived.as_ref().ok().map(|slot| slot.number());
         self.step("generate: derived");
         let outcome = match derived {
             Ok(slot) => self.check_derived(reservation, slot, &before),
@@ -192,7 +193,7 @@ impl Keystore {
                 Ok(pair)
             }
             Err(error) => {
-                self.undo(reservation, &before, &error);
+                self.undo(reservation, made, &before, &error);
                 Err(error)
             }
         }
@@ -208,12 +209,12 @@ impl Keystore {
             Some((_, Err(error @ (DeviceError::Unreachable { .. } | DeviceError::Library { .. })))) => {
                 return Err(error.into());
             }
-            _ => match self.device.slot_of_node(&path, &wallet.name) {
-                Ok(slot) => {
+            _ => match self.slot_of(&path, &wallet.name, None)? {
+                Some(slot) => {
                     self.write(|tx| Ok(tx.set_master_slot(wallet.id, slot.number())?))?;
                     slot
                 }
-                Err(DeviceError::Refused { .. }) => {
+                None => {
                     tracing::error!(wallet = wallet.name, "the wallet's seed is not on the device: its keys are lost");
                     self.write(|tx| Ok(tx.retire_wallet(wallet.id)?))?;
                     return Err(Error::NotFresh {
@@ -221,7 +222,6 @@ impl Keystore {
                         reason: "its wallet is not on the device",
                     });
                 }
-                Err(error) => return Err(error.into()),
             },
         };
         Ok((master, self.require_room(1)?))
@@ -255,7 +255,7 @@ impl Keystore {
         if !matches!(error, DeviceError::Refused { .. }) {
             return error.into();
         }
-        if let Ok(slot) = self.device.slot_of_node(&reservation.path(), &reservation.wallet.name)
+        if let Ok(Some(slot)) = self.slot_of(&reservation.path(), &reservation.wallet.name, None)
             && before.contains(&slot)
         {
             return Error::NotFresh { node: reservation.node(), reason: "the node existed before" };
@@ -334,7 +334,7 @@ impl Keystore {
 
     /// After a failure: removes the node again if it was made by this very call - the evidence is this process's own,
     /// not the store's - and takes the intent back. What cannot be removed is recorded as left over.
-    fn undo(&self, reservation: &Reservation, before: &[KeySlot], cause: &Error) {
+    fn undo(&self, reservation: &Reservation, made: Option<i32>, before: &[KeySlot], cause: &Error) {
         let (path, wallet) = (reservation.path(), &reservation.wallet);
         if matches!(cause, Error::NotFresh { .. }) {
             // Whatever is there was not made now. It may be somebody's key: the wallet's past is not known.
@@ -350,10 +350,10 @@ impl Keystore {
         }
         // Unless the intent is still ours, somebody else has taken care of the node already.
         let still_ours = self.read(|rows, _| Ok(rows.intents()?.iter().any(|intent| intent.id == reservation.intent)));
-        let gone = match (still_ours, self.device.slot_of_node(&path, &wallet.name)) {
+        let gone = match (still_ours, self.slot_of(&path, &wallet.name, made)) {
             (Ok(Some(false) | None), _) => return,
-            (_, Err(DeviceError::Refused { .. })) => true,
-            (Ok(Some(true)), Ok(slot)) if !before.contains(&slot) => {
+            (_, Ok(None)) => true,
+            (Ok(Some(true)), Ok(Some(slot))) if !before.contains(&slot) => {
                 let removed = self.device.remove_key(slot).is_ok();
                 self.step("generate: derived node removed again");
                 removed

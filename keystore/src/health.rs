@@ -255,11 +255,7 @@ impl Keystore {
                 Err(error) => return Err(error.into()),
             }
         }
-        match self.device.slot_of_node(path, wallet_name) {
-            Ok(slot) => Ok(Some(slot.number())),
-            Err(DeviceError::Refused { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.slot_of(path, wallet_name, Some(cached))?.map(KeySlot::number))
     }
 }
 

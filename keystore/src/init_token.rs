@@ -91,7 +91,7 @@ impl Keystore {
     }
 
     /// The operator's word on an interrupted initialisation: when it `happened` the token's keys are removed,
-    /// otherwise they are shown again.
+    /// otherwise they are shown again. That it did not happen is refused when it is known that it did.
     pub fn resolve_init_token(&self, token_serial: &str, happened: bool) -> Result<(), Error> {
         let intent = self.read(|rows, _| {
             Ok(rows.intents()?.into_iter().find(|intent| {
@@ -99,6 +99,11 @@ impl Keystore {
             }))
         })?;
         let Some(intent) = intent.flatten() else { return Ok(()) };
+        if !happened && matches!(intent.kind, IntentKind::InitToken { accepted: true, .. }) {
+            return Err(Error::Unsupported(
+                "the token is known to have been initialised, and some of its keys may be gone: it cannot be taken back",
+            ));
+        }
         let taken = self.with_store(|store| {
             let own = store.owner()?;
             if intent.owner != own && store.owner_alive(intent.owner)? {

@@ -2,7 +2,7 @@
 
 use holdfast_device::{DeviceError, KeySlot};
 use holdfast_mapping_db::{KeyRecord, Origin};
-use holdfast_wallet::PublicKey;
+use holdfast_wallet::{DerivationPath, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::{Error, Keystore};
@@ -53,6 +53,33 @@ impl Keystore {
         Ok(self.device.raw_ecdh(slot, peer)?)
     }
 
+    /// The slot of a node, `None` when the device has no such node. A refusal is not believed without a second look:
+    /// at the slot in which the node was last found, or, when there is none, at every slot in use.
+    pub(crate) fn slot_of(
+        &self,
+        path: &DerivationPath,
+        wallet_name: &str,
+        cached: Option<i32>,
+    ) -> Result<Option<KeySlot>, DeviceError> {
+        match self.device.slot_of_node(path, wallet_name) {
+            Ok(slot) => return Ok(Some(slot)),
+            Err(DeviceError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let candidates = match cached {
+            Some(slot) => KeySlot::new(slot).into_iter().collect(),
+            None => self.device.allocated_slots()?.slots,
+        };
+        for slot in candidates {
+            match self.device.node_of_slot(slot) {
+                Ok(node) if node.path == *path && node.wallet_name == wallet_name => return Ok(Some(slot)),
+                Ok(_) | Err(DeviceError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// The slot of a key, checked once in the process.
     pub(crate) fn locate(&self, key: &KeyRecord) -> Result<KeySlot, Error> {
         let known = self.lock_known().checked.get(&key.id).copied();
@@ -95,17 +122,16 @@ impl Keystore {
         }
         let (node, slot) = (key.node(), key.slot);
         match &key.origin {
-            Origin::Derived { wallet_name, path, .. } => match self.device.slot_of_node(path, wallet_name) {
-                Ok(found) if self.has_public_key(found, key)? => Ok(found),
-                Ok(found) => {
+            Origin::Derived { wallet_name, path, .. } => match self.slot_of(path, wallet_name, Some(slot))? {
+                Some(found) if self.has_public_key(found, key)? => Ok(found),
+                Some(found) => {
                     tracing::error!(node, slot = found.number(), "the node has another public key than was recorded");
                     Err(Error::SlotSwapped { node, slot: found.number() })
                 }
-                Err(DeviceError::Refused { .. }) => {
+                None => {
                     tracing::error!(node, slot, "the key is not on the device");
                     Err(Error::KeyLost { node, slot })
                 }
-                Err(error) => Err(error.into()),
             },
             Origin::Adopted => {
                 let allocated = self.device.allocated_slots()?.slots.iter().any(|known| known.number() == slot);

@@ -36,7 +36,7 @@ impl Keystore {
             done.extend(self.repair_session(*key, objects, &serial)?);
         }
         for leftover in leftovers.iter().filter(|leftover| leftover.device_serial == serial) {
-            if let Err(DeviceError::Refused { .. }) = self.device.slot_of_node(&leftover.path, &leftover.wallet_name)
+            if self.slot_of(&leftover.path, &leftover.wallet_name, None)?.is_none()
                 && self.write(|tx| Ok(tx.delete_leftover(leftover.id)?))? == Some(true)
             {
                 done.push(format!("{} {} is not on the device any more", leftover.wallet_name, leftover.path));
@@ -67,10 +67,9 @@ impl Keystore {
         if attached != leftover.device_serial {
             return Err(Error::OtherDevice { node, recorded: leftover.device_serial, attached });
         }
-        match self.device.slot_of_node(&leftover.path, &leftover.wallet_name) {
-            Err(DeviceError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
-            Ok(slot) => {
+        match self.slot_of(&leftover.path, &leftover.wallet_name, None)? {
+            None => {}
+            Some(slot) => {
                 let recorded = self.read(|rows, _| {
                     let same = |key: &KeyRecord| {
                         matches!(&key.origin, Origin::Derived { wallet_name, path, .. }
@@ -159,10 +158,9 @@ impl Keystore {
         curve: Option<Curve>,
         reason: LeftoverReason,
     ) -> Result<Option<String>, Error> {
-        let leftover = match self.device.slot_of_node(&path, wallet_name) {
-            Err(DeviceError::Refused { .. }) => None,
-            Err(error) => return Err(error.into()),
-            Ok(slot) => {
+        let leftover = match self.slot_of(&path, wallet_name, None)? {
+            None => None,
+            Some(slot) => {
                 let public_key = curve.and_then(|curve| self.device.export_public_key(slot, curve).ok());
                 Some(new_leftover(serial, wallet_name, &path, public_key, reason))
             }
@@ -200,11 +198,7 @@ impl Keystore {
             // Nothing is removed on the device for an adopted key: letting go of it is all there was to do.
             Origin::Adopted => true,
             Origin::Derived { .. } if key.device_serial != serial => return Ok(None),
-            Origin::Derived { wallet_name, path, .. } => match self.device.slot_of_node(path, wallet_name) {
-                Ok(_) => false,
-                Err(DeviceError::Refused { .. }) => true,
-                Err(error) => return Err(error.into()),
-            },
+            Origin::Derived { wallet_name, path, .. } => self.slot_of(path, wallet_name, Some(key.slot))?.is_none(),
         };
         self.step("repair: looked at the device");
         if gone {
@@ -228,10 +222,9 @@ impl Keystore {
                 if record.device_serial != serial {
                     return Ok(None);
                 }
-                match self.device.slot_of_node(path, wallet_name) {
-                    Err(DeviceError::Refused { .. }) => None,
-                    Err(error) => return Err(error.into()),
-                    Ok(_) => {
+                match self.slot_of(path, wallet_name, Some(record.slot))? {
+                    None => None,
+                    Some(_) => {
                         let public_key = Some(record.public_key.clone());
                         Some(new_leftover(serial, wallet_name, path, public_key, LeftoverReason::EndedSession))
                     }

@@ -349,7 +349,7 @@ impl Keystore {
     /// records it as something left over. A seed is never removed here.
     fn leave_or_withdraw_wallet(&self, purpose: &Purpose, name: &str, intent: IntentId) {
         let path = DerivationPath::master();
-        let exists = !matches!(self.device.slot_of_node(&path, name), Err(DeviceError::Refused { .. }));
+        let exists = !matches!(self.slot_of(&path, name, None), Ok(None));
         let leftover = exists.then(|| NewLeftover {
             device_serial: purpose.device_serial.clone(),
             wallet_name: name.to_owned(),

@@ -4,7 +4,9 @@
 //! Nothing here knows a device or a store.
 #![forbid(unsafe_code)]
 
+pub mod bip39;
 pub mod hd;
+pub mod slip39;
 
 mod curve;
 mod path;

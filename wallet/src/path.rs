@@ -135,6 +135,8 @@ impl FromStr for DerivationPath {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
+
     use super::*;
 
     #[test]
@@ -160,5 +162,30 @@ mod tests {
         assert!(!path("m/1").is_ancestor_of(&path("m/1'/2")));
         assert!(!path("m/1").is_ancestor_of(&path("m/1")));
         assert_eq!(path("m/1/2").parent(), Some(path("m/1")));
+    }
+
+    proptest! {
+        #[test]
+        fn paths_survive_their_text(bits in prop::collection::vec(any::<u32>(), 0..8)) {
+            let path: DerivationPath = bits.into_iter().map(ChildNumber::from_bits).collect();
+            prop_assert_eq!(path.to_string().parse(), Ok(path.clone()));
+            let child = path.child(ChildNumber::from_bits(7));
+            prop_assert!(path.is_ancestor_of(&child) && !child.is_ancestor_of(&path));
+            prop_assert_eq!(child.parent(), Some(path));
+        }
+
+        #[test]
+        fn child_numbers_survive_their_bits(bits: u32) {
+            let child = ChildNumber::from_bits(bits);
+            prop_assert_eq!(child.to_bits(), bits);
+            prop_assert_eq!(ChildNumber::new(child.index(), child.is_hardened()), Some(child));
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "[m/0-9'hH+ -]{0,24}") {
+            if let Ok(path) = text.parse::<DerivationPath>() {
+                prop_assert_eq!(path.to_string().parse(), Ok(path));
+            }
+        }
     }
 }

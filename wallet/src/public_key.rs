@@ -17,7 +17,7 @@ pub struct PublicKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
     /// Neither X‖Y (64 bytes) nor an uncompressed SEC 1 point (65 bytes, the first 0x04).
-    #[error("a public key of {0} bytes: 64 expected")]
+    #[error("these {0} bytes are no public key: X‖Y (64 bytes) or 0x04‖X‖Y expected")]
     Length(usize),
     /// The coordinates satisfy no equation of this curve.
     #[error("the point is not on {0}")]
@@ -94,5 +94,119 @@ impl fmt::Debug for PublicKey {
         write!(f, "PublicKey({}, ", self.curve)?;
         self.coordinates.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::array::from_fn;
+
+    use p256::ecdsa::signature::hazmat::PrehashSigner;
+    use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
+    use sha2::{Digest, Sha256, Sha384};
+
+    use super::*;
+
+    fn hex<const N: usize>(text: &str) -> [u8; N] {
+        assert_eq!(text.len(), 2 * N);
+        from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+    }
+
+    /// RFC 6979, A.2.5. The first signature has a high s.
+    #[test]
+    fn verifies_the_signatures_of_rfc_6979() {
+        let key = "60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6\
+                   7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299";
+        let key = PublicKey::from_coordinates(Curve::P256, &hex::<64>(key)).unwrap();
+        let sha256: [u8; 32] = Sha256::digest(b"sample").into();
+        let sha384: [u8; 32] = Sha384::digest(b"sample")[..32].try_into().unwrap();
+        let signature256: [u8; 64] = hex("EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716\
+             F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8");
+        let signature384: [u8; 64] = hex("0EAFEA039B20E9B42309FB1D89E213057CBF973DC0CFC8F129EDDDC800EF7719\
+             4861F0491E6998B9455193E34E7B0D284DDD7149A74B95B9261F13ABDE940954");
+        assert!(key.verify_prehash(&sha256, &signature256));
+        assert!(key.verify_prehash(&sha384, &signature384));
+        assert!(!key.verify_prehash(&sha256, &signature384));
+    }
+
+    #[test]
+    fn refuses_what_is_no_point() {
+        for curve in Curve::ALL {
+            for length in [0, 32, 33, 63, 65] {
+                let error = PublicKey::from_coordinates(curve, &vec![4; length]);
+                assert_eq!(error, Err(PublicKeyError::Length(length)));
+            }
+            for coordinates in [[0; 64], [1; 64], [0xff; 64]] {
+                let error = PublicKey::from_coordinates(curve, &coordinates);
+                assert_eq!(error, Err(PublicKeyError::NotOnCurve(curve)));
+            }
+            for point in [&[0][..], &[4; 64], &[4; 66], &[2; 33], &[6; 65], &[0; 65]] {
+                assert_eq!(PublicKey::from_sec1(curve, point), Err(PublicKeyError::Length(point.len())));
+            }
+        }
+    }
+
+    /// A public key, a digest, and its signature with the s that the signer chose and with n - s.
+    fn signed() -> impl Strategy<Value = (PublicKey, [u8; 32], [[u8; 64]; 2])> {
+        let secret = any::<[u8; 32]>();
+        (prop::sample::select(Curve::ALL.as_slice()), secret, any::<[u8; 32]>()).prop_filter_map(
+            "the secret is below the order",
+            |(curve, secret, digest)| {
+                let (point, signatures) = match curve {
+                    Curve::P256 => {
+                        let key = p256::ecdsa::SigningKey::from_slice(&secret).ok()?;
+                        let signature: p256::ecdsa::Signature = key.sign_prehash(&digest).ok()?;
+                        let (r, s) = signature.split_scalars();
+                        let other = p256::ecdsa::Signature::from_scalars(r, -*s).ok()?;
+                        let point = key.verifying_key().to_sec1_point(false).as_bytes().to_vec();
+                        (point, [signature.to_bytes().into(), other.to_bytes().into()])
+                    }
+                    Curve::Secp256k1 => {
+                        let key = k256::ecdsa::SigningKey::from_slice(&secret).ok()?;
+                        let signature: k256::ecdsa::Signature = key.sign_prehash(&digest).ok()?;
+                        let (r, s) = signature.split_scalars();
+                        let other = k256::ecdsa::Signature::from_scalars(r, -*s).ok()?;
+                        let point = key.verifying_key().to_sec1_point(false).as_bytes().to_vec();
+                        (point, [signature.to_bytes().into(), other.to_bytes().into()])
+                    }
+                };
+                Some((PublicKey::from_sec1(curve, &point).ok()?, digest, signatures))
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn accepts_its_own_signatures_only(
+            (key, digest, signatures) in signed(),
+            other in signed(),
+            at in any::<prop::sample::Index>(),
+            bit in 0_u8..8,
+        ) {
+            for signature in signatures {
+                prop_assert!(key.verify_prehash(&digest, &signature));
+                prop_assert!(!other.0.verify_prehash(&digest, &signature));
+                prop_assert!(!key.verify_prehash(&other.1, &signature));
+                let mut wrong = signature;
+                wrong[at.index(64)] ^= 1 << bit;
+                prop_assert!(!key.verify_prehash(&digest, &wrong));
+                prop_assert!(!key.verify_prehash(&digest, &signature[..63]));
+                prop_assert!(!key.verify_prehash(&digest, &[&signature[..], &[0]].concat()));
+            }
+            prop_assert!(!key.verify_prehash(&digest, &[0; 64]));
+        }
+
+        #[test]
+        fn both_forms_are_the_same_key((key, ..) in signed(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+            let curve = key.curve();
+            let again = PublicKey::from_coordinates(curve, key.coordinates());
+            prop_assert_eq!(again.as_ref(), Ok(&key));
+            let again = PublicKey::from_sec1(curve, &key.to_sec1());
+            prop_assert_eq!(again.as_ref(), Ok(&key));
+            let mut wrong = *key.coordinates();
+            wrong[at.index(64)] ^= 1 << bit;
+            // A changed X may have a point, but hardly with this Y.
+            prop_assert_eq!(PublicKey::from_coordinates(curve, &wrong), Err(PublicKeyError::NotOnCurve(curve)));
+        }
     }
 }

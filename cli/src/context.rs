@@ -1,0 +1,94 @@
+//! What every verb starts from: the options of all verbs, the configuration, and the keystore over it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use holdfast_config::Config;
+use holdfast_device::{Device, DeviceConfig};
+use holdfast_keystore::{Keystore, Location, Settings};
+
+use crate::backend::{Backend, Token};
+use crate::failure::Failure;
+use crate::log;
+
+/// Options that every verb takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Configuration file [default: $HOLDFAST_CONFIG, else /etc/holdfast/holdfast.toml]
+    #[arg(long, global = true, value_name = "FILE", display_order = 100)]
+    config: Option<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true, display_order = 101)]
+    json: bool,
+    /// Never ask anything: fail where a question would be needed
+    #[arg(long, global = true, display_order = 102)]
+    non_interactive: bool,
+}
+
+/// The options and the environment of this run.
+#[derive(Debug)]
+pub struct Context {
+    global: Global,
+}
+
+impl Context {
+    /// From the parsed options.
+    pub fn new(global: Global) -> Self {
+        Self { global }
+    }
+
+    /// Whether to print JSON.
+    pub fn json(&self) -> bool {
+        self.global.json
+    }
+
+    /// Whether questions are forbidden.
+    pub fn non_interactive(&self) -> bool {
+        self.global.non_interactive
+    }
+
+    /// Loads the configuration and starts the log it asks for.
+    pub fn config(&self) -> Result<Config, Failure> {
+        let path = self.global.config.as_deref().map(std::path::absolute).transpose();
+        let path = path.map_err(|error| Failure::usage(format!("--config: {error}")))?;
+        let config = Config::from_path(path.as_deref())?;
+        log::start(config.log.level, &config.log_problems);
+        Ok(config)
+    }
+}
+
+/// Where the configuration says the store is.
+pub fn location(config: &Config) -> Location {
+    Location {
+        database: config.mapping.database.clone(),
+        group: config.mapping.group.clone(),
+        mode: config.mapping.mode,
+    }
+}
+
+/// The keystore over the configured device and store. Opens neither.
+pub fn keystore(config: &Config) -> Keystore {
+    let device = Device::new(DeviceConfig::from(&config.device));
+    let mapping = &config.mapping;
+    let settings = Settings {
+        policy: mapping.policy,
+        strategy: mapping.strategy,
+        hardened: mapping.hardened,
+        wallet_capacity: mapping.wallet_capacity,
+        auto_create_wallet: mapping.auto_create_wallet,
+    };
+    Keystore::new(location(config), settings, Arc::new(device))
+}
+
+/// The backend's token that `name` means, and the backend that has it.
+pub fn token(config: &Config, name: &str) -> Result<(Backend, Token), Failure> {
+    let backend = Backend::load(&config.backend.module)?;
+    let token = backend.token(name)?;
+    Ok((backend, token))
+}
+
+/// A path as people read it.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -171,6 +171,32 @@ fn refuses_what_the_standard_does_not_have() {
 }
 
 #[test]
+fn a_splitting_goes_on_in_another_process() {
+    let secret = [9; 32];
+    let mut splitter = Splitter::new(&secret, "", false, 0, 3, 3).unwrap();
+    let mut made: Vec<_> = splitter.group(1, TWO_OF_THREE[0]).unwrap()[1..].to_vec();
+    for group in [2, 0] {
+        let left = splitter.suspend();
+        splitter = Splitter::resume(&left).unwrap();
+        assert_eq!(splitter.group(1, TWO_OF_THREE[0]), Err(Slip39Error::NoSuchGroup(1)));
+        made.extend_from_slice(&splitter.group(group, TWO_OF_THREE[0]).unwrap()[..2]);
+    }
+    assert!(splitter.suspend().is_empty());
+    assert_eq!(Splitter::resume::<&str>(&[]).err(), Some(Slip39Error::NoSuchGroup(0)));
+    let mnemonics: Vec<_> = made.iter().map(Share::mnemonic).collect();
+    assert_eq!(combine(&mnemonics, "").unwrap(), secret);
+    // A member's share is no suspended group, and two splittings do not mix.
+    let mismatch = Some(Slip39Error::Mismatch(Common::Identifier));
+    assert_eq!(Splitter::resume(&mnemonics).err(), mismatch);
+    let suspended = || Splitter::new(&secret, "", false, 0, 2, 2).unwrap().suspend();
+    let mixed = [
+        suspended()[0].clone(),
+        split(&secret, "", true, 0, 1, &[GroupSpec { threshold: 1, count: 1 }]).unwrap()[0][0].clone(),
+    ];
+    assert_eq!(Splitter::resume(&mixed).err(), mismatch);
+}
+
+#[test]
 fn sixteen_groups_of_sixteen() {
     let secret: Vec<u8> = (0..32).collect();
     let made = split(&secret, "", true, 0, 16, &[GroupSpec { threshold: 16, count: 16 }; 16]).unwrap();

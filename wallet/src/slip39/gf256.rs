@@ -1,4 +1,4 @@
-//! GF(256) with Rijndael's polynomial x^8 + x^4 + x^3 + x + 1 (SLIP-0039, "Shamir's secret sharing"). Without tables or
+//! GF(256) with Rijndael's polynomial x^8 + x^4 + x^3 + x + 1 (SLIP-0039, "Shamir's secret-sharing"). Without tables or
 //! branches on the operands: they are secret.
 
 /// The product.

@@ -1,5 +1,5 @@
 //! Shamir's secret sharing over GF(256), with a digest that tells whether shares belong together (SLIP-0039, "Shamir's
-//! secret sharing" and "Sharing a secret").
+//! secret-sharing" and "Sharing a secret").
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

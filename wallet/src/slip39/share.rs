@@ -33,7 +33,7 @@ impl Share {
     pub fn parse(mnemonic: &str) -> Result<Self, Slip39Error> {
         let mnemonic = Zeroizing::new(mnemonic.to_ascii_lowercase());
         let count = mnemonic.split_whitespace().count();
-        // 8 bits of padding at most in front of a secret of 16-bit units (SLIP-0039, "Design rationale").
+        // At most 8 bits of padding in front of a value of whole 16-bit units (SLIP-0039, "Combining the shares").
         let padding = count.saturating_sub(HEADER_WORDS + CHECKSUM_WORDS) * 10 % 16;
         if count < MIN_WORDS || padding > 8 {
             return Err(Slip39Error::WordCount(count));

@@ -2,7 +2,7 @@ use zeroize::Zeroizing;
 
 use super::cipher::{self, Parameters};
 use super::shamir::{self, Value};
-use super::{MAX_ITERATION_EXPONENT, MAX_SHARES, Share, Slip39Error};
+use super::{Common, MAX_ITERATION_EXPONENT, MAX_SHARES, Share, Slip39Error};
 
 /// How one group is shared out among its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +65,52 @@ impl Splitter {
             return Err(Slip39Error::Members(spec));
         }
         let share = self.groups.get_mut(index).ok_or(Slip39Error::NoSuchGroup(index))?;
-        let members =
-            shamir::split(spec.threshold, spec.count, share.as_ref().ok_or(Slip39Error::NoSuchGroup(index))?)?;
+        let value = share.as_ref().ok_or(Slip39Error::NoSuchGroup(index))?;
+        let members = shamir::split(spec.threshold, spec.count, value)?;
         *share = None;
-        let share = |(member, value)| Share {
+        let members = (0..).zip(members);
+        Ok(members.map(|(member, value)| self.share(index, member, spec.threshold, value)).collect())
+    }
+
+    /// What is left to share out, one mnemonic for each group that was not made yet, so that another process can go on
+    /// with [`Self::resume`]. As secret as the secret itself.
+    pub fn suspend(&self) -> Vec<Zeroizing<String>> {
+        let left = self.groups.iter().enumerate();
+        left.filter_map(|(index, value)| Some(self.share(index, 0, 1, value.clone()?).mnemonic())).collect()
+    }
+
+    /// Goes on where [`Self::suspend`] stopped. Refuses anything but the mnemonics that it gave, at least one of them.
+    pub fn resume<S: AsRef<str>>(left: &[S]) -> Result<Self, Slip39Error> {
+        let shares = left.iter().map(|share| Share::parse(share.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let first = shares.first().ok_or(Slip39Error::NoSuchGroup(0))?;
+        let mut splitter = Self {
+            parameters: first.parameters(),
+            group_threshold: first.group_threshold,
+            group_count: first.group_count,
+            groups: vec![None; usize::from(first.group_count)],
+        };
+        for share in &shares {
+            let index = usize::from(share.group_index);
+            if *share != splitter.share(index, 0, 1, share.value.clone()) {
+                return Err(Slip39Error::Mismatch(Common::Identifier));
+            }
+            *splitter.groups.get_mut(index).ok_or(Slip39Error::NoSuchGroup(index))? = Some(share.value.clone());
+        }
+        Ok(splitter)
+    }
+
+    fn share(&self, group: usize, member: u8, threshold: u8, value: Value) -> Share {
+        Share {
             identifier: self.parameters.identifier,
             extendable: self.parameters.extendable,
             iteration_exponent: self.parameters.iteration_exponent,
-            group_index: index as u8,
+            group_index: group as u8,
             group_threshold: self.group_threshold,
             group_count: self.group_count,
             member_index: member,
-            member_threshold: spec.threshold,
+            member_threshold: threshold,
             value,
-        };
-        Ok((0..).zip(members).map(share).collect())
+        }
     }
 }
 

@@ -1,9 +1,7 @@
-//! Derivation of wallet nodes by the published standards: BIP32 on secp256k1, SLIP-0010 on P-256 and Ed25519,
-//! BIP32-Ed25519 for the variant `cardano`.
+//! Derivation of wallet nodes by the published standards, which are in `holdfast-wallet`.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use holdfast_wallet::ChildNumber;
-use sha2::Sha512;
+use holdfast_wallet::hd::{ExtendedPrivateKey, ExtendedPublicKey, HdCurve, HdError};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -19,79 +17,62 @@ pub struct ExtendedKey {
     pub chain_code: HexBytes,
 }
 
-fn undefined(reason: impl std::fmt::Display) -> Error {
-    Error::Derivation(reason.to_string())
+impl From<HdError> for Error {
+    fn from(error: HdError) -> Self {
+        Self::Derivation(error.to_string())
+    }
 }
 
-/// The master node of a seed.
+/// The scheme by which a wallet derives.
 ///
 /// # Errors
-/// [`Error::Derivation`] for X25519, and for a seed that the standard does not take.
-pub fn master(key_type: KeyType, cardano: bool, seed: &[u8]) -> Result<ExtendedKey> {
-    if cardano {
-        return Err(undefined("cardano"));
+/// [`Error::KeyType`] for X25519.
+pub fn scheme(key_type: KeyType, cardano: bool) -> Result<HdCurve> {
+    match key_type {
+        KeyType::P256 => Ok(HdCurve::P256),
+        KeyType::Secp256k1 => Ok(HdCurve::Secp256k1),
+        KeyType::Ed25519 if cardano => Ok(HdCurve::Ed25519Cardano),
+        KeyType::Ed25519 => Ok(HdCurve::Ed25519),
+        KeyType::X25519 => Err(Error::KeyType(key_type, "form wallets")),
     }
-    let salt: &[u8] = match key_type {
-        KeyType::P256 => b"Nist256p1 seed",
-        KeyType::Secp256k1 => b"Bitcoin seed",
-        KeyType::Ed25519 => b"ed25519 seed",
-        KeyType::X25519 => return Err(undefined("X25519 keys have no wallets")),
+}
+
+/// The master node of a seed. A Cardano wallet takes the entropy of its words and the passphrase, which the seed of
+/// the others contains already.
+///
+/// # Errors
+/// [`Error::KeyType`], and [`Error::Derivation`] for a seed that the standard does not take.
+pub fn master(key_type: KeyType, cardano: bool, seed: &[u8], passphrase: &str) -> Result<ExtendedKey> {
+    let master = match scheme(key_type, cardano)? {
+        HdCurve::Ed25519Cardano => ExtendedPrivateKey::cardano_master(seed, passphrase)?,
+        curve => ExtendedPrivateKey::from_seed(curve, seed)?,
     };
-    let mut data = Zeroizing::new(seed.to_vec());
-    loop {
-        let i = hmac_sha512(salt, &[&data]);
-        let (left, right) = i.split_at(32);
-        if let Ok(key) = KeyPair::from_private(key_type, left) {
-            return Ok(ExtendedKey { key, chain_code: right.to_vec().into() });
-        }
-        data = Zeroizing::new(i.to_vec());
-    }
+    Ok(ExtendedKey::of_private(key_type, &master))
 }
 
 impl ExtendedKey {
+    fn of_private(key_type: KeyType, key: &ExtendedPrivateKey) -> Self {
+        let private = Some(key.secret_bytes().to_vec().into());
+        let pair = KeyPair { key_type, public: key.public_key().into(), private };
+        Self { key: pair, chain_code: key.chain_code().to_vec().into() }
+    }
+
     /// The child of this node; a public one without the private half.
     ///
     /// # Errors
     /// [`Error::Derivation`] where the standard defines none.
-    pub fn child(&self, child: ChildNumber, _cardano: bool) -> Result<Self> {
-        let private = self.key.private.as_ref().ok_or_else(|| undefined("public"))?;
+    pub fn child(&self, child: ChildNumber, cardano: bool) -> Result<Self> {
         let key_type = self.key.key_type;
-        if !child.is_hardened() && key_type == KeyType::Ed25519 {
-            return Err(undefined("SLIP-0010 has only hardened children on Ed25519"));
+        let curve = scheme(key_type, cardano)?;
+        let chain_code: Zeroizing<[u8; 32]> =
+            Zeroizing::new(self.chain_code.to_array().ok_or(Error::Argument("chain code"))?);
+        if let Some(private) = &self.key.private {
+            let parent = ExtendedPrivateKey::from_parts(curve, private.as_slice(), &chain_code)?;
+            return Ok(Self::of_private(key_type, &parent.derive_child(child)?));
         }
-        let number = child.to_bits().to_be_bytes();
-        let mut i = if child.is_hardened() {
-            hmac_sha512(self.chain_code.as_slice(), &[&[0], private.as_slice(), &number])
-        } else {
-            let (x, y) = self.key.public.as_slice().split_at(32);
-            hmac_sha512(self.chain_code.as_slice(), &[&[2 + (y.last().copied().unwrap_or(0) & 1)], x, &number])
-        };
-        loop {
-            let (left, right) = i.split_at(32);
-            let sum = match key_type {
-                KeyType::Ed25519 => Some(left.to_vec()),
-                KeyType::P256 => add::<p256::Scalar>(left, private.as_slice()),
-                _ => add::<k256::Scalar>(left, private.as_slice()),
-            };
-            if let Some(key) = sum.and_then(|sum| KeyPair::from_private(key_type, &sum).ok()) {
-                return Ok(Self { key, chain_code: right.to_vec().into() });
-            }
-            i = hmac_sha512(self.chain_code.as_slice(), &[&[1], right, &number]);
-        }
+        let parent = ExtendedPublicKey::new(curve, self.key.public.as_slice(), &chain_code)?;
+        let derived = parent.derive_child(child)?;
+        let pair = KeyPair { key_type, public: derived.public_key().to_vec().into(), private: None };
+        Ok(Self { key: pair, chain_code: derived.chain_code().to_vec().into() })
     }
-}
-
-fn add<S: p256::elliptic_curve::PrimeField>(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
-    let scalar = |bytes: &[u8]| {
-        let mut repr = S::Repr::default();
-        repr.as_mut().copy_from_slice(bytes);
-        S::from_repr(repr).into_option()
-    };
-    Some((scalar(a)? + scalar(b)?).to_repr().as_ref().to_vec())
-}
-
-fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 64]> {
-    let mut mac = Hmac::<Sha512>::new_from_slice(key).expect("HMAC takes keys of any length");
-    parts.iter().for_each(|part| mac.update(part));
-    Zeroizing::new(mac.finalize().into_bytes().into())
 }

@@ -22,7 +22,7 @@ impl HexBytes {
 
     /// From hexadecimal text; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         (0..text.len())

@@ -1,6 +1,7 @@
 //! Wallets: master seeds, their descendants, oversight wallets, and the way between slots and node addresses.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use holdfast_wallet::bip39::Mnemonic;
 use holdfast_wallet::{ChildNumber, DerivationPath};
 use sha2::Sha512;
 use zeroize::Zeroizing;
@@ -65,13 +66,43 @@ impl State {
     /// [`Error::SessionOpen`], [`Error::WalletName`], [`Error::WalletExists`], [`Error::Full`], [`Error::Argument`].
     pub fn create_wallet(&mut self, new: &NewWallet<'_>) -> Result<i32> {
         self.check_new_wallet(new)?;
-        self.add_master(new, random::<64>().as_slice())
+        self.add_master(new, random::<64>().as_slice(), "")
     }
 
-    /// Puts the master node of a seed into the lowest free slot.
-    pub(crate) fn add_master(&mut self, new: &NewWallet<'_>, seed: &[u8]) -> Result<i32> {
+    /// `zkGenWalletMasterSeedWithBIP39` with a mnemonic: 24 words bring the seed back. Answers them too.
+    ///
+    /// # Errors
+    /// As [`State::create_wallet`].
+    pub fn create_wallet_bip39(&mut self, new: &NewWallet<'_>, passphrase: &str) -> Result<(i32, Zeroizing<String>)> {
+        self.check_new_wallet(new)?;
+        let entropy = random::<32>();
+        let mnemonic = Mnemonic::from_entropy(entropy.as_slice()).map_err(|e| Error::Words(e.to_string()))?;
+        let slot = self.add_bip39_master(new, &mnemonic, passphrase)?;
+        Ok((slot, mnemonic.phrase()))
+    }
+
+    /// `zkRestoreWalletMasterSeedFromBIP39Mnemonic`: the master seed, and nothing below it. Other words or another
+    /// passphrase give another seed, as BIP39 means it.
+    ///
+    /// # Errors
+    /// As [`State::create_wallet`], and [`Error::Words`].
+    pub fn restore_wallet_bip39(&mut self, new: &NewWallet<'_>, passphrase: &str, words: &str) -> Result<i32> {
+        self.check_new_wallet(new)?;
+        let mnemonic = Mnemonic::parse(words).map_err(|e| Error::Words(e.to_string()))?;
+        self.add_bip39_master(new, &mnemonic, passphrase)
+    }
+
+    fn add_bip39_master(&mut self, new: &NewWallet<'_>, mnemonic: &Mnemonic, passphrase: &str) -> Result<i32> {
+        if new.cardano()? {
+            return self.add_master(new, &mnemonic.entropy(), passphrase);
+        }
+        self.add_master(new, mnemonic.seed(passphrase).as_slice(), "")
+    }
+
+    /// Puts the master node of a seed into the lowest free slot. Only Cardano's derivation takes a passphrase here.
+    pub(crate) fn add_master(&mut self, new: &NewWallet<'_>, seed: &[u8], passphrase: &str) -> Result<i32> {
         let cardano = new.cardano()?;
-        let master = derive::master(new.key_type, cardano, &mix(seed, new.master_generator_key))?;
+        let master = derive::master(new.key_type, cardano, &mix(seed, new.master_generator_key), passphrase)?;
         let wallet = Wallet { key_type: new.key_type, cardano, root: DerivationPath::master() };
         self.add_root(new.name, wallet, master, Origin::Wallet)
     }

@@ -1,6 +1,7 @@
 //! What surrounds every call: the device's lock, the context, faults and latencies, panics.
 
 use std::ffi::c_int;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -157,10 +158,10 @@ pub fn guarded(act: impl FnOnce() -> Result<c_int>) -> c_int {
 pub fn announce(directory: &Directory) {
     static ANNOUNCED: AtomicBool = AtomicBool::new(false);
     if !ANNOUNCED.swap(true, Ordering::Relaxed) {
-        eprintln!(
-            "libzk_app_utils: this is an EMULATED Zymbit device without hardware, in {}",
-            directory.path().display()
-        );
+        let place = directory.path().display();
+        let line = format!("libzk_app_utils: this is an EMULATED Zymbit device without hardware, in {place}\n");
+        // In one write, so that two processes do not mix their lines. There is nobody to tell if it fails.
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 

@@ -1,10 +1,12 @@
 //! "Zymkey Context".
 
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::Out;
 use super::call::{announce, guarded, without_context};
 use super::contexts::{self, ZkCtx};
+use crate::keys::prepare_tables;
 use crate::store::Directory;
 
 pub(super) const NAMES: &[&str] = &["zkOpen", "zkClose"];
@@ -21,6 +23,7 @@ pub unsafe extern "C" fn zkOpen(ctx: *mut ZkCtx) -> c_int {
         // SAFETY: the caller promises that it can be written.
         let out = unsafe { Out::new(ctx) }?;
         let directory = Directory::from_environment()?;
+        prepare_fork();
         without_context(&directory, "zkOpen", |device| {
             let state = device.state();
             let ctx = contexts::open(device.directory(), state.boots, state.connections)?;
@@ -29,6 +32,21 @@ pub unsafe extern "C" fn zkOpen(ctx: *mut ZkCtx) -> c_int {
             Ok(0)
         })
     })
+}
+
+/// Sees to it that no child is forked while the curves' tables are being made, and makes them.
+fn prepare_fork() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    unsafe extern "C" fn before_fork() {
+        // Waits for another thread that makes them just now.
+        prepare_tables();
+    }
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handler takes no argument and calls nothing that forks; glibc drops it when the library is
+        // unloaded. It can fail only for want of memory, and then children are in no greater danger than without it.
+        unsafe { libc::pthread_atfork(Some(before_fork), None, None) };
+        prepare_tables();
+    }
 }
 
 /// Closes a context, also one that was lost.

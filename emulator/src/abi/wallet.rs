@@ -10,7 +10,11 @@ use super::call::exports;
 use super::module_info::out_text;
 use crate::error::{Error, Result};
 use crate::keys::KeyType;
+use crate::slip39_session::Groups;
 use crate::wallets::NewWallet;
+
+/// What calls of a SLIP39 session answer until it is complete. It is not an error.
+const INCOMPLETE: c_int = -1;
 
 /// # Safety
 /// The strings are NULL or terminated; `key` points to `key_sz` bytes.
@@ -45,15 +49,113 @@ exports! {
         mnemonic: *mut *mut c_char,
     ) |device| {
         // SAFETY: the caller promises strings, as many bytes as said, and a pointer that is NULL or can be written.
-        let (new, _passphrase, out) = unsafe {
+        let (new, passphrase, out) = unsafe {
             let new =
                 new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
             (new, optional_text(passphrase)?.unwrap_or(""), Out::optional(mnemonic)?)
         };
-        if out.is_some() {
-            return Err(Error::Argument("mnemonic"));
-        }
-        device.change(|state| state.create_wallet(&new)).map(|slot| device.reply_slot(slot))
+        let Some(out) = out else {
+            return device.change(|state| state.create_wallet(&new)).map(|slot| device.reply_slot(slot));
+        };
+        let (slot, words) = device.change(|state| state.create_wallet_bip39(&new, passphrase))?;
+        out_text(device, &words, out)?;
+        Ok(device.reply_slot(slot))
+    }
+
+    /// Brings a master seed back from its words, and nothing below it.
+    fn zkRestoreWalletMasterSeedFromBIP39Mnemonic(
+        ctx,
+        key_type: c_int,
+        variant: *const c_char,
+        wallet_name: *const c_char,
+        master_generator_key: *const u8,
+        master_generator_key_size: c_int,
+        passphrase: *const c_char,
+        mnemonic: *const c_char,
+    ) |device| {
+        // SAFETY: the caller promises strings, and as many bytes as said.
+        let (new, passphrase, words) = unsafe {
+            let new =
+                new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
+            (new, optional_text(passphrase)?.unwrap_or(""), text(mnemonic)?)
+        };
+        let slot = device.change(|state| state.restore_wallet_bip39(&new, passphrase, words))?;
+        Ok(device.reply_slot(slot))
+    }
+
+    /// Opens a session for a new master seed that shares bring back: 0.
+    fn zkGenWalletMasterSeedWithSLIP39(
+        ctx,
+        key_type: c_int,
+        variant: *const c_char,
+        wallet_name: *const c_char,
+        master_generator_key: *const u8,
+        master_generator_key_size: c_int,
+        group_count: c_int,
+        group_threshold: c_int,
+        group_iteration_exponent: c_int,
+        master_passphrase: *const c_char,
+    ) |device| {
+        // SAFETY: the caller promises strings, and as many bytes as said.
+        let (new, passphrase) = unsafe {
+            let new =
+                new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
+            (new, optional_text(master_passphrase)?.unwrap_or(""))
+        };
+        let groups = Groups {
+            count: group_count,
+            threshold: group_threshold,
+            iteration_exponent: group_iteration_exponent,
+            passphrase,
+        };
+        device.change(|state| state.open_generation(&new, &groups)).map(|()| 0)
+    }
+
+    /// Says who the members of a group are.
+    fn zkSetSLIP39GroupInfo(ctx, group_index: c_int, member_count: c_int, member_threshold: c_int) |device| {
+        device.change(|state| state.set_group(group_index, member_count, member_threshold)).map(|()| 0)
+    }
+
+    /// The words of the next member: -1 with them, or with the last member's the slot of the new seed.
+    fn zkAddSLIP39MemberPassword(ctx, passphrase: *const c_char, mnemonic_sentence: *mut *mut c_char) |device| {
+        // SAFETY: the caller promises a string, and a pointer that can be written.
+        let (password, out) = unsafe { (optional_text(passphrase)?.unwrap_or(""), Out::new(mnemonic_sentence)?) };
+        let (words, slot) = device.change(|state| state.next_member(password))?;
+        out_text(device, &words, out)?;
+        Ok(slot.map_or(INCOMPLETE, |slot| device.reply_slot(slot)))
+    }
+
+    /// Ends a session of either kind.
+    fn zkCancelSLIP39Session(ctx) |device| {
+        device.change(|state| state.cancel_session()).map(|()| 0)
+    }
+
+    /// Opens a session that takes shares: -1, which is no error.
+    fn zkRestoreWalletMasterSeedFromSLIP39(
+        ctx,
+        key_type: c_int,
+        variant: *const c_char,
+        wallet_name: *const c_char,
+        master_generator_key: *const u8,
+        master_generator_key_size: c_int,
+        passphrase: *const c_char,
+    ) |device| {
+        // SAFETY: the caller promises strings, and as many bytes as said.
+        let (new, passphrase) = unsafe {
+            let new =
+                new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
+            (new, optional_text(passphrase)?.unwrap_or(""))
+        };
+        device.change(|state| state.open_restoration(&new, passphrase))?;
+        Ok(INCOMPLETE)
+    }
+
+    /// Takes a share: the slot of the seed once there are enough, -1 before that and for a share that does not fit.
+    fn zkAddRestoreSLIP39Mnemonic(ctx, passphrase: *const c_char, mnemonic_sentence: *const c_char) |device| {
+        // SAFETY: the caller promises two strings.
+        let (password, words) = unsafe { (optional_text(passphrase)?.unwrap_or(""), text(mnemonic_sentence)?) };
+        let slot = device.change(|state| state.add_share(password, words))?;
+        Ok(slot.map_or(INCOMPLETE, |slot| device.reply_slot(slot)))
     }
 
     /// Makes an oversight wallet out of a hardened node's public key and chain code.

@@ -148,6 +148,18 @@ impl Share {
         self.member_threshold
     }
 
+    /// The share's value: as many bytes as the secret has.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// The same share with another value, for who keeps shares under a password of their own; `None` when it has
+    /// another length.
+    pub fn with_value(&self, value: &[u8]) -> Option<Self> {
+        let same_length = value.len() == self.value.len();
+        same_length.then(|| Self { value: Zeroizing::new(value.to_vec()), ..self.clone() })
+    }
+
     pub(super) fn parameters(&self) -> Parameters {
         Parameters {
             identifier: self.identifier,

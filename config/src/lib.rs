@@ -115,6 +115,11 @@ impl Config {
         load::load(environment, path, Path::new(DEFAULT_PATH))
     }
 
+    /// The configuration that a file `path` with this text makes, without reading or checking any file.
+    pub fn from_text(environment: &Environment, path: &Path, text: &str) -> Result<Self, ConfigError> {
+        load::parse(environment, Some((path, text)))
+    }
+
     /// Every value with its origin, in the order of the documentation; what `holdfast config show` prints.
     pub fn settings(&self) -> &[Setting] {
         &self.settings

@@ -156,14 +156,14 @@ impl Device {
             Some(failure) => (true, failure.reason.clone()),
             None => (false, "the connection was lost a moment ago".to_owned()),
         };
-        let deadline = started + self.config.open_timeout;
         let mut tried = false;
         loop {
-            let next = state.last_attempt.map_or(started, |last| last + self.config.retry_interval);
-            if (tried && once) || next > deadline {
+            let since_last = state.last_attempt.map_or(Duration::MAX, |last| last.elapsed());
+            let wait = self.config.retry_interval.saturating_sub(since_last);
+            if (tried && once) || wait > self.config.open_timeout.saturating_sub(started.elapsed()) {
                 break;
             }
-            thread::sleep(next.saturating_duration_since(Instant::now()));
+            thread::sleep(wait);
             state.last_attempt = Some(Instant::now());
             tried = true;
             match Context::open(functions) {

@@ -29,7 +29,7 @@ pub enum DeviceError {
     },
     /// The device is there and answered that it will not: no such key or node, no room, a name that exists. It gives no
     /// reasons.
-    #[error("the device refused {call}")]
+    #[error("the device refused {call}{}", refusal(call))]
     Refused {
         /// The function of the C library.
         call: &'static str,
@@ -50,4 +50,40 @@ pub enum DeviceError {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+/// What may be behind a refusal, where there is more to think of than a key that is not there.
+fn refusal(call: &str) -> &'static str {
+    match call {
+        "zkGenWalletMasterSeedWithBIP39" => {
+            " and does not say why: its key store may be full, the wallet's name taken, or a SLIP39 session left open, \
+             which blocks it until the session is finished or cancelled"
+        }
+        "zkGenWalletChildKey" => {
+            " and does not say why: its key store may be full, the node there already, or a SLIP39 session left open, \
+             which blocks it until the session is finished or cancelled"
+        }
+        "zkExportPubKey" => " and does not say why: the slot may be empty, or the export of its public key disabled",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g6_a_refused_generation_makes_one_think_of_an_open_slip39_session() {
+        for call in ["zkGenWalletMasterSeedWithBIP39", "zkGenWalletChildKey"] {
+            assert!(DeviceError::Refused { call }.to_string().contains("SLIP39 session"), "{call}");
+        }
+        assert_eq!(DeviceError::Refused { call: "zkRemoveKey" }.to_string(), "the device refused zkRemoveKey");
+    }
+
+    #[test]
+    fn g5_nobody_is_told_to_restart_the_daemon() {
+        let error = DeviceError::Unreachable { reason: "x".into(), maybe_done: true };
+        let message = error.to_string();
+        assert!(message.contains("systemctl status zkifc") && !message.contains("restart"), "{message}");
+    }
 }

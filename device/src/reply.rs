@@ -96,9 +96,9 @@ pub fn text(bytes: &[u8], what: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
-/// The address of a node.
+/// The address of a node. The vendor's documentation writes one as `m / 3' / 1'` too.
 pub fn node_path(bytes: &[u8]) -> Result<DerivationPath, Invalid> {
-    let text = text(bytes, "the node address")?;
+    let text = text(bytes, "the node address")?.replace(" / ", "/");
     let path: DerivationPath = text.parse().map_err(|_| "the node address is not a path such as m/0'".to_owned())?;
     if path.steps().len() > MAX_DEPTH {
         return Err(format!("the node address has more than {MAX_DEPTH} steps"));
@@ -219,6 +219,7 @@ mod tests {
     fn k2_node_addresses_are_paths() {
         assert_eq!(node_path(b"m").unwrap(), DerivationPath::master());
         assert_eq!(node_path(b"m/44'/0").unwrap().to_string(), "m/44'/0");
+        assert_eq!(node_path(b"m / 3' / 1").unwrap().to_string(), "m/3'/1");
         assert!(node_path(format!("m{}", "/1".repeat(255)).as_bytes()).is_ok());
         assert!(node_path(format!("m{}", "/1".repeat(256)).as_bytes()).is_err());
         for bytes in [&b""[..], b"m/", b"44'", b"m/2147483648", b"m/0\n"] {

@@ -9,7 +9,7 @@ use holdfast_wallet::{ChildNumber, Curve, DerivationPath, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::base64;
-use crate::ffi::{CallError, Context, Functions, PerProcess};
+use crate::ffi::{CallError, Context, Functions, Loaded, PerProcess};
 use crate::gate::{Gate, Held};
 use crate::{AllocatedSlots, DeviceError, Identity, KeySlot, NodeAddress, WalletDevice};
 
@@ -47,13 +47,14 @@ impl From<&holdfast_config::Device> for DeviceConfig {
 /// It costs nothing until it is used. Any number of threads may use it; calls go to the device one at a time.
 pub struct Device {
     config: DeviceConfig,
+    stalled_after: Duration,
+    library: Loaded,
     state: PerProcess<Gate<State>>,
 }
 
 /// What this process knows of the device.
 #[derive(Default)]
 struct State {
-    functions: Option<Functions>,
     connection: Option<Context>,
     /// The highest slot number that the connected device can mean anything by, when it was asked.
     highest_slot: Option<i32>,
@@ -86,7 +87,7 @@ enum Outcome {
 impl Device {
     /// A device that is connected to at the first call.
     pub const fn new(config: DeviceConfig) -> Self {
-        Self { config, state: PerProcess::new() }
+        Self { config, stalled_after: STALLED_AFTER, library: Loaded::new(), state: PerProcess::new() }
     }
 
     /// Makes one call: connects if need be, checks the slot, and tries once more on a fresh connection if this one
@@ -108,7 +109,7 @@ impl Device {
     }
 
     fn enter(&self, call: &'static str) -> Result<Held<'_, State>, DeviceError> {
-        let patience = self.config.open_timeout.saturating_mul(2).saturating_add(STALLED_AFTER);
+        let patience = self.config.open_timeout.saturating_mul(2).saturating_add(self.stalled_after);
         self.state.get().enter(call, patience).map_err(|holder| {
             let seconds = holder.since.elapsed().as_secs();
             tracing::error!(call, stalled = holder.call, seconds, "the device does not return from a call");
@@ -149,7 +150,7 @@ impl Device {
         if state.connection.is_some() {
             return Ok(());
         }
-        let functions = self.functions(state)?;
+        let functions = self.functions()?;
         // After a failure each call tries once, so that a dead device does not hold up every call for the full time.
         let (once, mut reason) = match &state.failure {
             Some(failure) if failure.at >= started => return Err(unreachable(&failure.reason)),
@@ -189,8 +190,8 @@ impl Device {
         Err(error)
     }
 
-    fn functions(&self, state: &mut State) -> Result<Functions, DeviceError> {
-        if let Some(functions) = state.functions {
+    fn functions(&self) -> Result<Functions, DeviceError> {
+        if let Some(functions) = self.library.get() {
             return Ok(functions);
         }
         let path = &self.config.library;
@@ -200,7 +201,7 @@ impl Device {
             .and_then(|()| Functions::load(path))
             .map_err(|reason| DeviceError::Library { path: path.clone(), reason })
             .inspect_err(|error| tracing::error!("{error}"))?;
-        state.functions = Some(functions);
+        self.library.set(functions);
         Ok(functions)
     }
 
@@ -353,4 +354,27 @@ fn wallet_name(call: &'static str, name: &str) -> Result<CString, DeviceError> {
 
 fn c_string(call: &'static str, text: &str) -> Result<CString, DeviceError> {
     CString::new(text).map_err(|_| DeviceError::InvalidArgument { call, reason: "a string with a zero byte in it" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i7_calls_behind_one_that_never_returns_give_up_and_name_it() {
+        let config = DeviceConfig {
+            library: "/nonexistent".into(),
+            open_timeout: Duration::ZERO,
+            retry_interval: Duration::from_millis(1),
+        };
+        let mut device = Device::new(config);
+        device.stalled_after = Duration::from_millis(50);
+        let stalled = device.enter("zkRemoveKey").unwrap();
+        let error = device.identity().unwrap_err();
+        assert!(matches!(error, DeviceError::Unreachable { maybe_done: false, .. }), "{error}");
+        assert!(error.to_string().contains("has not returned from zkRemoveKey"), "{error}");
+        drop(stalled);
+        // Its turn again: now it is the library that is missing.
+        assert!(matches!(device.identity(), Err(DeviceError::Library { .. })));
+    }
 }

@@ -84,6 +84,28 @@ impl Functions {
     }
 }
 
+/// The functions of a library that was loaded once. A forked child uses its parent's: loading again there could wait
+/// for a lock of the dynamic linker that some thread of the parent held.
+pub struct Loaded(AtomicPtr<Functions>);
+
+impl Loaded {
+    /// Not loaded.
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// The functions, if they were loaded.
+    pub fn get(&self) -> Option<Functions> {
+        // SAFETY: NULL, or a leaked box of `set`, which nobody changes or frees.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }.copied()
+    }
+
+    /// Remembers them for good.
+    pub fn set(&self, functions: Functions) {
+        self.0.store(Box::leak(Box::new(functions)), Ordering::Release);
+    }
+}
+
 /// Why a call gave nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CallError {

@@ -276,11 +276,11 @@ fn connect(place: &Place, obstacle: Option<&str>) -> Result<Connection, StoreErr
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.execute_batch(
-            "PRAGMA foreign_keys=ON; PRAGMA synchronous=EXTRA; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1024;",
-        )?;
         if writable {
-            connection.execute_batch("PRAGMA journal_mode=DELETE;")?;
+            // These read the file, which a reader cannot be sure to be able to; it needs none of them.
+            connection.execute_batch(
+                "PRAGMA foreign_keys=ON; PRAGMA synchronous=EXTRA; PRAGMA journal_mode=DELETE; PRAGMA cache_size=-1024;",
+            )?;
         }
         Ok(connection)
     };

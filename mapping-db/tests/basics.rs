@@ -1,93 +1,14 @@
 //! Rows go in and come out; transactions hold; searches are narrowed.
 
-use holdfast_mapping_db::{
-    IntentKind, Location, NewIntent, NewKey, NewObjectRow, NewWallet, ObjectClass, ObjectFilter, Recovery, Store,
-    StoreError, WalletId,
-};
-use holdfast_wallet::{Curve, PublicKey};
+mod common;
 
-fn location(directory: &tempfile::TempDir) -> Location {
-    Location { database: directory.path().join("store/mapping.db"), group: None, mode: 0o660 }
-}
-
-/// Multiples of the generator are as good as any other keys: `n` distinct ones.
-fn public_keys(n: u64) -> Vec<PublicKey> {
-    (1..=n)
-        .map(|scalar| {
-            let mut bytes = [0; 32];
-            bytes[24..].copy_from_slice(&scalar.to_be_bytes());
-            let secret = p256::SecretKey::from_slice(&bytes).unwrap();
-            PublicKey::from_sec1(Curve::P256, &secret.public_key().to_sec1_bytes()).unwrap()
-        })
-        .collect()
-}
-
-fn wallet() -> NewWallet {
-    NewWallet {
-        name: "holdfast-1234-p256".into(),
-        curve: Curve::P256,
-        device_serial: "device".into(),
-        token_serial: Some("1234".into()),
-        token_label: "token".into(),
-        master_slot: 16,
-        recovery: Recovery::None,
-        confirmed: true,
-        next_index: 0,
-        capacity: None,
-        hardened: true,
-        derivation_agrees: None,
-        single_key: false,
-    }
-}
-
-fn object(key: holdfast_mapping_db::KeyId, class: ObjectClass, id: &[u8], label: &[u8]) -> NewObjectRow {
-    NewObjectRow {
-        key,
-        class,
-        session_owner: None,
-        cka_id: id.to_vec(),
-        label: label.to_vec(),
-        private: class == ObjectClass::PrivateKey,
-        modifiable: true,
-        destroyable: true,
-        copyable: false,
-        sign: class == ObjectClass::PrivateKey,
-        verify: class == ObjectClass::PublicKey,
-        derive: true,
-        subject: vec![0x30, 0x00],
-        start_date: Some(*b"20250101"),
-        end_date: None,
-    }
-}
-
-fn add_key(
-    store: &mut Store,
-    wallet: WalletId,
-    public_key: &PublicKey,
-    id: &[u8],
-    label: &[u8],
-) -> Result<(), StoreError> {
-    store.write(|tx| {
-        let child = tx.reserve_index(wallet)?;
-        let key = tx.insert_key(&NewKey {
-            node: Some((wallet, holdfast_wallet::DerivationPath::master().child(child))),
-            device_serial: "device".into(),
-            slot: 17,
-            public_key: public_key.clone(),
-            token_serial: "1234".into(),
-            token_label: "token".into(),
-            session_owner: None,
-        })?;
-        tx.insert_object(&object(key, ObjectClass::PublicKey, id, label))?;
-        tx.insert_object(&object(key, ObjectClass::PrivateKey, id, label))?;
-        Ok(())
-    })
-}
+use common::{add_key, location, public_keys, wallet};
+use holdfast_mapping_db::{IntentKind, NewIntent, ObjectClass, ObjectFilter, Store, StoreError};
 
 #[test]
 fn what_goes_in_comes_out() {
     let directory = tempfile::tempdir().unwrap();
-    let location = location(&directory);
+    let location = location(directory.path());
     assert!(Store::open(&location).unwrap().is_none());
     let mut store = Store::open_or_create(&location).unwrap();
     let id = store.write::<_, StoreError>(|tx| tx.insert_wallet(&wallet())).unwrap();
@@ -122,7 +43,7 @@ fn what_goes_in_comes_out() {
 #[test]
 fn another_process_s_changes_are_noticed() {
     let directory = tempfile::tempdir().unwrap();
-    let location = location(&directory);
+    let location = location(directory.path());
     let mut writer = Store::open_or_create(&location).unwrap();
     let reader = Store::open(&location).unwrap().unwrap();
     let before = reader.data_version().unwrap();
@@ -134,7 +55,7 @@ fn another_process_s_changes_are_noticed() {
 #[test]
 fn a_failed_change_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = Store::open_or_create(&location(&directory)).unwrap();
+    let mut store = Store::open_or_create(&location(directory.path())).unwrap();
     let id = store.write::<_, StoreError>(|tx| tx.insert_wallet(&wallet())).unwrap();
     let key = public_keys(1).remove(0);
     add_key(&mut store, id, &key, b"1", b"a").unwrap();
@@ -147,7 +68,7 @@ fn a_failed_change_changes_nothing() {
 #[test]
 fn a_public_key_is_remembered_for_ever() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = Store::open_or_create(&location(&directory)).unwrap();
+    let mut store = Store::open_or_create(&location(directory.path())).unwrap();
     let id = store.write::<_, StoreError>(|tx| tx.insert_wallet(&wallet())).unwrap();
     let key = public_keys(1).remove(0);
     add_key(&mut store, id, &key, b"1", b"a").unwrap();
@@ -160,7 +81,7 @@ fn a_public_key_is_remembered_for_ever() {
 #[test]
 fn rows_are_numbered_once() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = Store::open_or_create(&location(&directory)).unwrap();
+    let mut store = Store::open_or_create(&location(directory.path())).unwrap();
     let id = store.write::<_, StoreError>(|tx| tx.insert_wallet(&wallet())).unwrap();
     let mut seen = std::collections::HashSet::new();
     for (n, key) in public_keys(5).iter().enumerate() {
@@ -176,7 +97,7 @@ fn rows_are_numbered_once() {
 #[test]
 fn objects_of_keys_being_destroyed_are_hidden() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = Store::open_or_create(&location(&directory)).unwrap();
+    let mut store = Store::open_or_create(&location(directory.path())).unwrap();
     let id = store.write::<_, StoreError>(|tx| tx.insert_wallet(&wallet())).unwrap();
     let keys = public_keys(2);
     add_key(&mut store, id, &keys[0], b"1", b"").unwrap();
@@ -202,7 +123,7 @@ fn objects_of_keys_being_destroyed_are_hidden() {
 #[test]
 fn owners_live_as_long_as_their_lock() {
     let directory = tempfile::tempdir().unwrap();
-    let location = location(&directory);
+    let location = location(directory.path());
     let mut first = Store::open_or_create(&location).unwrap();
     let mut second = Store::open_or_create(&location).unwrap();
     let owner = first.owner().unwrap();
@@ -217,7 +138,7 @@ fn owners_live_as_long_as_their_lock() {
 #[test]
 fn an_older_copy_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
-    let location = location(&directory);
+    let location = location(directory.path());
     let saved = directory.path().join("saved.db");
     let mut store = Store::open_or_create(&location).unwrap();
     let id = store.write::<_, StoreError>(|tx| tx.insert_wallet(&wallet())).unwrap();

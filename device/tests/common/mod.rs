@@ -1,4 +1,7 @@
-//! Libraries that misbehave, made by the C compiler when a test wants one.
+//! What the tests need.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod emulated;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -46,10 +49,16 @@ impl Fake {
         self.directory.path().join("trace")
     }
 
-    /// The calls made so far, without the processes that made them.
+    /// The calls made so far.
     pub fn calls(&self) -> Vec<String> {
+        self.calls_by_process().into_iter().map(|(_, call)| call).collect()
+    }
+
+    /// The calls made so far, with the processes that made them.
+    pub fn calls_by_process(&self) -> Vec<(u32, String)> {
         let trace = std::fs::read_to_string(self.trace_file()).unwrap_or_default();
-        trace.lines().filter_map(|line| line.split_once(' ')).map(|(_, call)| call.to_owned()).collect()
+        let call = |line: &str| line.split_once(' ').map(|(process, call)| (process.parse().unwrap(), call.to_owned()));
+        trace.lines().filter_map(call).collect()
     }
 
     pub fn count(&self, call: &str) -> usize {

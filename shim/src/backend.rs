@@ -10,7 +10,7 @@ use cryptoki_sys::{
     CK_C_GetFunctionList, CK_C_GetInterface, CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_FUNCTION_LIST_3_2,
     CK_INTERFACE, CK_RV, CK_VERSION, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
-use holdfast_config::Config;
+use holdfast_config::{Config, TrustError};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
 use crate::abi::args::InitializeArgs;
@@ -76,10 +76,14 @@ impl Backend {
     /// Its symbols stay its own (`RTLD_LOCAL`). The library is not unloaded when something is wrong with it either:
     /// it may have started threads.
     pub fn load(path: &Path) -> Result<Self, BackendError> {
-        holdfast_config::check_trusted_file(path)?;
+        let unloadable = |reason: String| BackendError::Load { path: path.to_owned(), reason };
+        holdfast_config::check_trusted_file(path).map_err(|error| match error {
+            TrustError::Io { source, .. } => unloadable(source.to_string()),
+            error => BackendError::Untrusted(error),
+        })?;
         // SAFETY: runs the constructors of a library that only the operator could have named and put there.
         let library = unsafe { Library::open(Some(path), RTLD_LAZY | RTLD_LOCAL) }
-            .map_err(|error| BackendError::Load { path: path.to_owned(), reason: error.to_string() })?;
+            .map_err(|error| unloadable(error.to_string()))?;
         let library = &*Box::leak(Box::new(library));
         let mut functions = function_list(library, path)?;
         let offers = interfaces(library, &mut functions);

@@ -79,7 +79,7 @@ pub enum Error {
 pub enum BackendError {
     /// Others than its owner could have changed the file.
     #[error("the backend module is not trusted: {0}")]
-    Untrusted(#[from] holdfast_config::TrustError),
+    Untrusted(holdfast_config::TrustError),
     /// The dynamic linker refuses it.
     #[error("cannot load the backend module {}: {reason}; set backend.module to the PKCS#11 module to stand in front of", path.display())]
     Load {

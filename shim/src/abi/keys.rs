@@ -7,6 +7,7 @@ use cryptoki_sys::{
 
 use super::args;
 use super::entry::{entry, forward};
+use super::mechanism::{self, Translated};
 use crate::error::Error;
 use crate::lifecycle::{self, Object};
 
@@ -181,10 +182,16 @@ entry! {
         let call = lifecycle::enter()?;
         match call.object(hBaseKey) {
             Object::Backend(base_key) => {
-                forward!(call.C_DeriveKey(hSession, pMechanism, base_key, pTemplate, ulAttributeCount, phKey))?;
+                // SAFETY: the client's mechanism.
+                let mut translated = unsafe { Translated::read(&call, pMechanism) };
+                let mechanism = translated.as_mut().map_or(pMechanism, Translated::as_ptr);
+                forward!(call.C_DeriveKey(hSession, mechanism, base_key, pTemplate, ulAttributeCount, phKey))?;
                 // SAFETY: the backend answered CKR_OK. Mechanisms that leave their keys elsewhere (TLS key material)
                 // take a null pointer here.
-                unsafe { args::show_handle(&call, phKey) }
+                unsafe {
+                    args::show_handle(&call, phKey)?;
+                    mechanism::show_key_material(&call, pMechanism)
+                }
             }
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }

@@ -73,12 +73,14 @@ fn check_looks_at_the_libraries_and_the_store() {
     assert_eq!(json["problems"], Value::Array(vec![]));
     assert!(!world.path("store/mapping.db").exists(), "checking makes nothing");
 
-    let said = with_variable(&world, &["config", "check", "--json"], "HOLDFAST_BACKEND_MODULE", "/nowhere/p11.so").expect(2);
+    let said =
+        with_variable(&world, &["config", "check", "--json"], "HOLDFAST_BACKEND_MODULE", "/nowhere/p11.so").expect(2);
     assert_eq!(said.json()["problems"][0]["key"], "backend.module");
 
     let library = world.write("lib.so", "");
     std::fs::set_permissions(&library, Permissions::from_mode(0o666)).unwrap();
-    let said = with_variable(&world, &["config", "check", "--json"], "HOLDFAST_DEVICE_LIBRARY", library.to_str().unwrap());
+    let said =
+        with_variable(&world, &["config", "check", "--json"], "HOLDFAST_DEVICE_LIBRARY", library.to_str().unwrap());
     let said = said.expect(2);
     let message = said.json()["problems"][0]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("written by others"), "{message}");

@@ -40,10 +40,7 @@ fn a_key_that_would_be_mistaken_for_another_is_refused() {
     let world = World::new();
     world.generate("tls", &["--id", "01"]);
     let used = world.used_slots();
-    for more in [
-        ["--label", "tls", "--curve", "secp256k1"].as_slice(),
-        &["--label", "other", "--id", "01"],
-    ] {
+    for more in [["--label", "tls", "--curve", "secp256k1"].as_slice(), &["--label", "other", "--id", "01"]] {
         let said = world.run(&[["generate", "--token", "demo"].as_slice(), more].concat()).expect(2);
         assert!(said.stderr.contains("another key"), "{}", said.stderr);
     }

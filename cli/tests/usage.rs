@@ -49,7 +49,18 @@ fn usage_errors_are_exit_code_2() {
         vec!["self-sign", "K", "--subject", "CN=x", "--days", "0"],
         vec!["show", "pkcs11:slot-id=4"],
         vec!["wallet", "create", "--token", "T"],
-        vec!["wallet", "create", "--token", "T", "--recovery", "bip39", "--encrypt-to", "age1nonsense", "--words-out", "f"],
+        vec![
+            "wallet",
+            "create",
+            "--token",
+            "T",
+            "--recovery",
+            "bip39",
+            "--encrypt-to",
+            "age1nonsense",
+            "--words-out",
+            "f",
+        ],
     ] {
         let said = world.run(&arguments).expect(2);
         assert!(said.stdout.is_empty() && !said.stderr.is_empty(), "{arguments:?}");
@@ -75,8 +86,7 @@ fn a_pin_is_never_an_argument() {
 fn a_reader_that_stops_reading_is_no_error() {
     let world = World::new();
     for arguments in [["config", "show"].as_slice(), &["status"], &["list", "--json"]] {
-        let mut child =
-            world.holdfast(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = world.holdfast(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

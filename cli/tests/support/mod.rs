@@ -75,7 +75,8 @@ impl World {
             fs::create_dir(world.path(name)).unwrap();
         }
         let tokens = world.path("tokens");
-        let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
+        let conf =
+            format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
         fs::write(world.path("softhsm2.conf"), conf).unwrap();
         fs::write(world.path("pin"), format!("{PIN}\n")).unwrap();
         world.configure("");
@@ -143,7 +144,8 @@ impl World {
     #[track_caller]
     pub fn tool(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.command(program).args(arguments).output();
-        let said = Said::of(output.unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask test` installs it")));
+        let said =
+            Said::of(output.unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask test` installs it")));
         said.expect(0).stdout
     }
 
@@ -189,7 +191,9 @@ pub fn artefact(name: &str) -> PathBuf {
     if !path.exists() {
         BUILT.get_or_init(|| {
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--package", "holdfast-emulator"]).env("CARGO_TARGET_DIR", directory.parent().unwrap());
+            cargo
+                .args(["build", "--quiet", "--package", "holdfast-emulator"])
+                .env("CARGO_TARGET_DIR", directory.parent().unwrap());
             if directory.ends_with("release") {
                 cargo.arg("--release");
             }

@@ -113,3 +113,29 @@ fn help_explains_exit_codes_and_keys() {
     }
     assert!(world.run(&["--version"]).expect(0).stdout.starts_with("holdfast "));
 }
+
+#[test]
+fn manual_pages_come_from_the_parser() {
+    let world = World::without_device();
+    std::fs::create_dir(world.path("man")).unwrap();
+    let json = world.json(&["man", "man"]);
+    assert_eq!(json["changed"], true);
+    for page in ["holdfast.1", "holdfast-wallet-create.1", "holdfast-self-sign.1"] {
+        assert!(support::strings(&json["files"]).contains(&format!("man/{page}").as_str()), "{page}");
+        let text = std::fs::read_to_string(world.path("man").join(page)).unwrap();
+        assert!(text.contains(".TH") && text.contains(".SH SYNOPSIS"), "{page}");
+    }
+    assert!(std::fs::read_to_string(world.path("man/holdfast-verify.1")).unwrap().contains("wait\\-device"));
+    assert_eq!(world.json(&["man", "man"])["changed"], false);
+    world.run(&["man", "nowhere"]).expect(2);
+}
+
+#[test]
+fn completions_come_from_the_parser() {
+    let world = World::without_device();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = world.run(&["completions", shell]).expect(0).stdout;
+        assert!(script.contains("self-sign") && script.contains("words-out"), "{shell}");
+    }
+    world.run(&["completions", "csh"]).expect(2);
+}

@@ -1,11 +1,13 @@
 //! The verbs, one file each.
 
+mod completions;
 mod config_check;
 mod config_show;
 mod csr;
 mod destroy;
 mod generate;
 mod list;
+mod man;
 mod pubkey;
 mod repair;
 mod self_sign;
@@ -49,6 +51,10 @@ pub enum Verb {
     /// The configuration in force
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Print the completions of a shell
+    Completions(completions::Arguments),
+    /// Write the manual pages
+    Man(man::Arguments),
 }
 
 /// What to do with wallets.
@@ -84,6 +90,8 @@ impl Verb {
             Verb::Wallet(WalletVerb::Create(arguments)) => wallet_create::run(arguments, context),
             Verb::Config(ConfigVerb::Show(arguments)) => config_show::run(arguments, context),
             Verb::Config(ConfigVerb::Check(arguments)) => config_check::run(arguments, context),
+            Verb::Completions(arguments) => completions::run(arguments, context),
+            Verb::Man(arguments) => man::run(arguments, context),
         }
     }
 }

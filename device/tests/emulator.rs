@@ -4,6 +4,8 @@ mod common;
 
 use common::emulated::{Emulated, with_emulator};
 use holdfast_device::{Device, DeviceError, KeySlot, Verdict, WalletDevice, verdict};
+use holdfast_wallet::bip39::Mnemonic;
+use holdfast_wallet::hd::ExtendedPrivateKey;
 use holdfast_wallet::{ChildNumber, Curve, DerivationPath};
 use std::time::{Duration, Instant};
 use zk_app_utils::behaviour::FaultKind;
@@ -273,5 +275,21 @@ fn a_device_without_state_is_unreachable_and_the_message_says_where_to_look() {
         assert!(error.to_string().contains("zkifc") && error.to_string().contains("zk_pkcs11"), "{error}");
         std::fs::rename(&away, &state).unwrap();
         device.identity().unwrap();
+    });
+}
+
+#[test]
+fn words_and_passphrase_bring_the_keys_back_by_the_published_standards() {
+    with_emulator("words_and_passphrase_bring_the_keys_back_by_the_published_standards", |emulated| {
+        let device = emulated.device();
+        for (curve, passphrase) in [(Curve::P256, ""), (Curve::P256, "password"), (Curve::Secp256k1, "correct horse")] {
+            let name = format!("words-{curve}-{passphrase}");
+            let (master, words) = device.create_wallet_bip39(curve, &name, passphrase).unwrap();
+            let key = device.generate_child(master, hardened(5)).unwrap();
+            let seed = Mnemonic::parse(&words).unwrap().seed(passphrase);
+            let master = ExtendedPrivateKey::from_seed(curve.into(), seed.as_slice()).unwrap();
+            let expected = master.derive_child(hardened(5)).unwrap().public_key();
+            assert_eq!(device.export_public_key(key, curve).unwrap().coordinates()[..], expected[..], "{name}");
+        }
     });
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod hex;
 pub mod keys;
 mod lock_data;
+mod passphrase;
 pub mod peripherals;
 pub mod slip39_session;
 pub mod state;

@@ -32,8 +32,9 @@ impl Keystore {
     }
 
     /// After a fork, in the child: abandons the connection without closing it, gives up the parent's owner lock, and
-    /// forgets which slots were checked.
+    /// forgets the device's connection and which slots were checked.
     pub fn fork_child(&'static self) {
+        self.device.forget_after_fork();
         let Some(mut held) = self.take_held() else { return };
         let slot = std::mem::take(&mut *held.slot);
         if let Some(store) = slot.store {

@@ -4,12 +4,14 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use holdfast_wallet::ChildNumber;
+use zeroize::Zeroizing;
 
 use super::args::{CBool, Out, array, bytes, optional_text, text};
 use super::call::exports;
 use super::module_info::out_text;
 use crate::error::{Error, Result};
 use crate::keys::KeyType;
+use crate::passphrase;
 use crate::slip39_session::Groups;
 use crate::wallets::NewWallet;
 
@@ -36,6 +38,15 @@ unsafe fn new_wallet<'a>(
     }
 }
 
+/// The passphrase of a seed, which the caller gives in base64.
+///
+/// # Safety
+/// As [`optional_text`].
+unsafe fn seed_passphrase(given: *const c_char) -> Result<Zeroizing<String>> {
+    // SAFETY: the caller's promise is passed on.
+    Ok(passphrase::decode(unsafe { optional_text(given) }?.unwrap_or("")))
+}
+
 exports! {
     /// Makes a wallet: with a mnemonic of 24 words when there is somewhere to put it, else without recovery.
     fn zkGenWalletMasterSeedWithBIP39(
@@ -52,12 +63,12 @@ exports! {
         let (new, passphrase, out) = unsafe {
             let new =
                 new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
-            (new, optional_text(passphrase)?.unwrap_or(""), Out::optional(mnemonic)?)
+            (new, seed_passphrase(passphrase)?, Out::optional(mnemonic)?)
         };
         let Some(out) = out else {
             return device.change(|state| state.create_wallet(&new)).map(|slot| device.reply_slot(slot));
         };
-        let (slot, words) = device.change(|state| state.create_wallet_bip39(&new, passphrase))?;
+        let (slot, words) = device.change(|state| state.create_wallet_bip39(&new, &passphrase))?;
         out_text(device, &words, out)?;
         Ok(device.reply_slot(slot))
     }
@@ -77,9 +88,9 @@ exports! {
         let (new, passphrase, words) = unsafe {
             let new =
                 new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
-            (new, optional_text(passphrase)?.unwrap_or(""), text(mnemonic)?)
+            (new, seed_passphrase(passphrase)?, text(mnemonic)?)
         };
-        let slot = device.change(|state| state.restore_wallet_bip39(&new, passphrase, words))?;
+        let slot = device.change(|state| state.restore_wallet_bip39(&new, &passphrase, words))?;
         Ok(device.reply_slot(slot))
     }
 
@@ -100,13 +111,13 @@ exports! {
         let (new, passphrase) = unsafe {
             let new =
                 new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
-            (new, optional_text(master_passphrase)?.unwrap_or(""))
+            (new, seed_passphrase(master_passphrase)?)
         };
         let groups = Groups {
             count: group_count,
             threshold: group_threshold,
             iteration_exponent: group_iteration_exponent,
-            passphrase,
+            passphrase: &passphrase,
         };
         device.change(|state| state.open_generation(&new, &groups)).map(|()| 0)
     }
@@ -144,9 +155,9 @@ exports! {
         let (new, passphrase) = unsafe {
             let new =
                 new_wallet(key_type, variant, wallet_name, master_generator_key, master_generator_key_size)?;
-            (new, optional_text(passphrase)?.unwrap_or(""))
+            (new, seed_passphrase(passphrase)?)
         };
-        device.change(|state| state.open_restoration(&new, passphrase))?;
+        device.change(|state| state.open_restoration(&new, &passphrase))?;
         Ok(INCOMPLETE)
     }
 

@@ -7,7 +7,7 @@ use cryptoki_sys::*;
 
 use crate::call;
 use crate::module::Module;
-use crate::random::Random;
+use holdfast_tests::random::Random;
 
 const USER_PIN: &[u8] = b"1234";
 const SO_PIN: &[u8] = b"5678";

@@ -14,7 +14,6 @@ mod calls;
 mod module;
 mod objects;
 mod operations;
-mod random;
 mod values;
 
 use std::io::Write as _;
@@ -28,7 +27,7 @@ fn main() {
     let seed = seed.parse().expect("SEED is a number");
     let count: usize = count.parse().expect("CALLS is a number");
     let module = module::Module::load(path);
-    let mut player = calls::Player::new(&module, random::Random::new(seed));
+    let mut player = calls::Player::new(&module, holdfast_tests::random::Random::new(seed));
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for number in 0..count {
         let line = player.play();

@@ -13,12 +13,14 @@
 //! # Forks
 //! A context that was opened before a fork belongs to the parent. In the child it is forgotten, never used and never
 //! closed, and the first call opens another.
+#![deny(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod base64;
 mod client;
 mod error;
+#[allow(unsafe_code, reason = "the C ABI")]
 mod ffi;
 mod firmware;
 mod gate;

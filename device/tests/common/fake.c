@@ -54,9 +54,9 @@ static const uint8_t G[64] = {
 #define ANSWER 0
 #endif
 
-/* Calls are written to the file that TRACE names. */
+/* Calls are written to the file that TRACE names, unless QUIET. */
 static void trace(const char *call) {
-#ifdef TRACE
+#ifndef QUIET
     FILE *file = fopen(TRACE, "a");
     if (file) {
         fprintf(file, "%d %s\n", (int)getpid(), call);

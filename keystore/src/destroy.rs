@@ -10,6 +10,7 @@ use holdfast_mapping_db::{
 use holdfast_wallet::DerivationPath;
 
 use crate::keystore::has_private;
+use crate::locate::is_refusal;
 use crate::{Error, Keystore};
 
 /// What the removal of some objects of a key comes to.
@@ -196,7 +197,8 @@ impl Keystore {
         for slot in allocated.into_iter().filter(|slot| *slot != master) {
             match self.device.node_of_slot(slot) {
                 Ok(node) if node.wallet_name == *wallet_name => return Ok(None),
-                Ok(_) | Err(DeviceError::Refused { .. }) => {}
+                Ok(_) => {}
+                Err(error) if is_refusal(&error) => {}
                 Err(error) => return self.keep_seed(&record, &error),
             }
         }

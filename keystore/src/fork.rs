@@ -41,6 +41,7 @@ impl Keystore {
             store.abandon();
         }
         *held.known = Known::default();
+        self.device.forget_after_fork();
     }
 
     fn take_held(&'static self) -> Option<Held> {

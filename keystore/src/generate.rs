@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use holdfast_device::{DeviceError, KeySlot};
 use holdfast_mapping_db::{
-    IntentId, IntentKind, KeyRecord, LeftoverReason, NewIntent, NewKey, NewLeftover, NewObjectRow, ObjectClass,
+    IntentId, IntentKind, KeyId, KeyRecord, LeftoverReason, NewIntent, NewKey, NewLeftover, NewObjectRow, ObjectClass,
     ObjectRecord, Origin, OwnerId, WalletRecord,
 };
 use holdfast_wallet::{ChildNumber, DerivationPath, PublicKey};
 use sha1::{Digest, Sha1};
 
-use crate::wallets::{Choice, Purpose};
+use crate::fresh::Before;
+use crate::locate::is_refusal;
+use crate::wallets::{Choice, Purpose, Wanted};
 use crate::{Error, GenerateRequest, GeneratedPair, Keystore, NewObject, Object, WalletRecovery};
 
 /// The longest `CKA_LABEL`, in bytes: OpenSSH gives up on a whole token when it meets a longer one.
@@ -97,7 +99,7 @@ impl Keystore {
         for slot in unknown {
             let node = match self.device.node_of_slot(slot) {
                 Ok(node) => Some(node),
-                Err(DeviceError::Refused { .. }) => None,
+                Err(error) if is_refusal(&error) => None,
                 Err(error) => return Err(error.into()),
             };
             // Asked after the device, so that the store knows of every node made before by a living process.
@@ -145,7 +147,7 @@ impl Keystore {
                         tx.retire_all_wallets()?;
                         tx.accept_older_copy()?;
                     }
-                    match self.choose(tx, purpose, owner)? {
+                    match self.choose(tx, purpose)? {
                         Choice::Wallet(wallet) => {
                             let child = tx.reserve_index(wallet.id)?;
                             let kind = IntentKind::Generate { wallet: wallet.id, child };
@@ -162,7 +164,7 @@ impl Keystore {
                 Err(_) => {
                     // The seed and the key.
                     self.require_room(2)?;
-                    self.make_wallet(purpose, &WalletRecovery::None)?;
+                    self.make_wallet(purpose, &WalletRecovery::None, Wanted::ForWantOfOne)?;
                 }
             }
         }
@@ -172,7 +174,10 @@ impl Keystore {
         let (master, before) = match self.prepare_derivation(reservation) {
             Ok(prepared) => prepared,
             Err(error) => {
-                self.withdraw(reservation.intent);
+                match error {
+                    Error::NotFresh { .. } => self.give_wallet_up(reservation),
+                    _ => self.withdraw(reservation.intent),
+                }
                 return Err(error);
             }
         };
@@ -199,8 +204,8 @@ impl Keystore {
         }
     }
 
-    /// The seed's slot, checked, and the slots that are taken before the derivation.
-    fn prepare_derivation(&self, reservation: &Reservation) -> Result<(KeySlot, Vec<KeySlot>), Error> {
+    /// Finds the seed, makes sure that the node does not exist, and looks at what does.
+    fn prepare_derivation(&self, reservation: &Reservation) -> Result<(KeySlot, Before), Error> {
         let wallet = &reservation.wallet;
         let path = DerivationPath::master();
         let cached = KeySlot::new(wallet.master_slot);
@@ -224,7 +229,10 @@ impl Keystore {
                 }
             },
         };
-        Ok((master, self.require_room(1)?))
+        if self.device.slot_of_node(&reservation.path(), &wallet.name).is_ok() {
+            return Err(Error::NotFresh { node: reservation.node(), reason: "the node existed before" });
+        }
+        Ok((master, self.look_before(reservation.intent)?))
     }
 
     /// Checks that the device made what was asked for, and made it now.
@@ -232,13 +240,13 @@ impl Keystore {
         &self,
         reservation: &Reservation,
         slot: KeySlot,
-        before: &[KeySlot],
+        before: &Before,
     ) -> Result<(KeySlot, PublicKey), Error> {
         let not_fresh = |reason| Error::NotFresh { node: reservation.node(), reason };
-        if before.contains(&slot) {
+        let node = self.device.node_of_slot(slot)?;
+        if !self.is_fresh(slot, before)? {
             return Err(not_fresh("the slot was taken before"));
         }
-        let node = self.device.node_of_slot(slot)?;
         if node.path != reservation.path() || node.wallet_name != reservation.wallet.name {
             return Err(not_fresh("the slot holds another node"));
         }
@@ -251,12 +259,12 @@ impl Keystore {
 
     /// A derivation that was refused: because the node existed before, because there is no room, or for a reason that
     /// only the device knows.
-    fn explain_refusal(&self, reservation: &Reservation, error: DeviceError, before: &[KeySlot]) -> Error {
+    fn explain_refusal(&self, reservation: &Reservation, error: DeviceError, before: &Before) -> Error {
         if !matches!(error, DeviceError::Refused { .. }) {
             return error.into();
         }
         if let Ok(Some(slot)) = self.slot_of(&reservation.path(), &reservation.wallet.name, None)
-            && before.contains(&slot)
+            && before.slots.contains(&slot)
         {
             return Error::NotFresh { node: reservation.node(), reason: "the node existed before" };
         }
@@ -332,20 +340,25 @@ impl Keystore {
         .flatten()
     }
 
+    /// The node that was to be derived was there before, so the wallet's past is not known: no further key is made in
+    /// it. What is there stays, it may be somebody's key.
+    fn give_wallet_up(&self, reservation: &Reservation) {
+        let outcome = self.write(|tx| {
+            tx.retire_wallet(reservation.wallet.id)?;
+            tx.delete_intent(reservation.intent)?;
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "the intent could not be taken back: `holdfast repair` does it later");
+        }
+    }
+
     /// After a failure: removes the node again if it was made by this very call - the evidence is this process's own,
     /// not the store's - and takes the intent back. What cannot be removed is recorded as left over.
-    fn undo(&self, reservation: &Reservation, made: Option<i32>, before: &[KeySlot], cause: &Error) {
+    fn undo(&self, reservation: &Reservation, made: Option<i32>, before: &Before, cause: &Error) {
         let (path, wallet) = (reservation.path(), &reservation.wallet);
         if matches!(cause, Error::NotFresh { .. }) {
-            // Whatever is there was not made now. It may be somebody's key: the wallet's past is not known.
-            let outcome = self.write(|tx| {
-                tx.retire_wallet(wallet.id)?;
-                tx.delete_intent(reservation.intent)?;
-                Ok(())
-            });
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "the intent could not be taken back: `holdfast repair` does it later");
-            }
+            self.give_wallet_up(reservation);
             return;
         }
         // Unless the intent is still ours, somebody else has taken care of the node already.
@@ -353,7 +366,7 @@ impl Keystore {
         let gone = match (still_ours, self.slot_of(&path, &wallet.name, made)) {
             (Ok(Some(false) | None), _) => return,
             (_, Ok(None)) => true,
-            (Ok(Some(true)), Ok(Some(slot))) if !before.contains(&slot) => {
+            (Ok(Some(true)), Ok(Some(slot))) if self.is_fresh(slot, before).unwrap_or(false) => {
                 let removed = self.device.remove_key(slot).is_ok();
                 self.step("generate: derived node removed again");
                 removed
@@ -385,12 +398,7 @@ fn named(request: &GenerateRequest, public_key: &PublicKey) -> (NewObject, NewOb
     (public, private)
 }
 
-pub(crate) fn row(
-    key: holdfast_mapping_db::KeyId,
-    class: ObjectClass,
-    session_owner: Option<OwnerId>,
-    object: &NewObject,
-) -> NewObjectRow {
+pub(crate) fn row(key: KeyId, class: ObjectClass, session_owner: Option<OwnerId>, object: &NewObject) -> NewObjectRow {
     NewObjectRow {
         key,
         class,

@@ -10,7 +10,7 @@ use holdfast_mapping_db::{
 use holdfast_wallet::DerivationPath;
 
 use crate::keystore::has_private;
-use crate::locate::random;
+use crate::locate::{is_refusal, random};
 use crate::{Error, Keystore};
 
 /// What is going on with a key.
@@ -224,7 +224,7 @@ impl Keystore {
         for slot in allocated.difference(&accounted).filter_map(|slot| KeySlot::new(*slot)) {
             let node = match self.device.node_of_slot(slot) {
                 Ok(node) => node,
-                Err(DeviceError::Refused { .. }) => continue,
+                Err(error) if is_refusal(&error) => continue,
                 Err(error) => return Err(error.into()),
             };
             let ours = known.wallets.iter().any(|w| w.device_serial == serial && w.name == node.wallet_name)
@@ -251,7 +251,8 @@ impl Keystore {
         if let Some(slot) = KeySlot::new(cached).filter(|_| allocated.contains(&cached)) {
             match self.device.node_of_slot(slot) {
                 Ok(node) if node.path == *path && node.wallet_name == wallet_name => return Ok(Some(cached)),
-                Ok(_) | Err(DeviceError::Refused { .. }) => {}
+                Ok(_) => {}
+                Err(error) if is_refusal(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }

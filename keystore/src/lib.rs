@@ -11,6 +11,7 @@
 mod destroy;
 mod error;
 mod fork;
+mod fresh;
 mod generate;
 mod health;
 mod init_token;

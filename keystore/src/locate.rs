@@ -21,7 +21,7 @@ impl Keystore {
                     zeroize::Zeroize::zeroize(&mut signature);
                     Error::WrongSignature { node: key.node(), slot: slot.number() }
                 }
-                Err(error @ DeviceError::Refused { .. }) => error.into(),
+                Err(error) if is_refusal(&error) => error.into(),
                 Err(error) => return Err(error.into()),
             };
             tracing::warn!(node = key.node(), slot = slot.number(), %failure, "a signature failed: looking where the key is");
@@ -63,7 +63,7 @@ impl Keystore {
     ) -> Result<Option<KeySlot>, DeviceError> {
         match self.device.slot_of_node(path, wallet_name) {
             Ok(slot) => return Ok(Some(slot)),
-            Err(DeviceError::Refused { .. }) => {}
+            Err(error) if is_refusal(&error) => {}
             Err(error) => return Err(error),
         }
         let candidates = match cached {
@@ -73,7 +73,8 @@ impl Keystore {
         for slot in candidates {
             match self.device.node_of_slot(slot) {
                 Ok(node) if node.path == *path && node.wallet_name == wallet_name => return Ok(Some(slot)),
-                Ok(_) | Err(DeviceError::Refused { .. }) => {}
+                Ok(_) => {}
+                Err(error) if is_refusal(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -147,7 +148,7 @@ impl Keystore {
             Origin::Adopted => Ok(true),
             Origin::Derived { wallet_name, path, .. } => match self.device.node_of_slot(slot) {
                 Ok(node) => Ok(node.path == *path && node.wallet_name == *wallet_name),
-                Err(DeviceError::Refused { .. }) => Ok(false),
+                Err(error) if is_refusal(&error) => Ok(false),
                 Err(error) => Err(error.into()),
             },
         }
@@ -160,18 +161,24 @@ impl Keystore {
             Ok(public_key) => Ok(public_key == key.public_key),
             // Not a point of the curve: a key of another curve.
             Err(DeviceError::InvalidReply { .. }) => Ok(false),
-            Err(DeviceError::Refused { .. }) => {
+            Err(error) if is_refusal(&error) => {
                 let mut digest = [0; 32];
                 random(&mut digest)?;
                 match self.device.sign_digest(slot, &digest) {
                     Ok(signature) => Ok(key.public_key.verify_prehash(&digest, &signature)),
-                    Err(DeviceError::Refused { .. }) => Ok(false),
+                    Err(error) if is_refusal(&error) => Ok(false),
                     Err(error) => Err(error.into()),
                 }
             }
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether the device, or what checks its arguments, says that there is no such slot, node or key. A cached slot may lie
+/// beyond what the attached device has.
+pub(crate) fn is_refusal(error: &DeviceError) -> bool {
+    matches!(error, DeviceError::Refused { .. } | DeviceError::InvalidArgument { .. })
 }
 
 pub(crate) fn random(buffer: &mut [u8]) -> Result<(), Error> {

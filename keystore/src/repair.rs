@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_device::DeviceError;
 use holdfast_mapping_db::{
     Intent, IntentKind, KeyId, KeyRecord, LeftoverId, LeftoverReason, NewLeftover, ObjectClass, ObjectId, ObjectRecord,
     Origin, OwnerId, WriteTx,
@@ -15,6 +14,7 @@ use holdfast_mapping_db::{
 use holdfast_wallet::{Curve, DerivationPath, PublicKey};
 
 use crate::keystore::has_private;
+use crate::locate::is_refusal;
 use crate::{Error, Keystore};
 
 impl Keystore {
@@ -88,7 +88,8 @@ impl Keystore {
                         {
                             return Err(Error::Conflict { what: format!("{node} has nodes under it") });
                         }
-                        Ok(_) | Err(DeviceError::Refused { .. }) => {}
+                        Ok(_) => {}
+                        Err(error) if is_refusal(&error) => {}
                         Err(error) => return Err(error.into()),
                     }
                 }

@@ -3,14 +3,18 @@
 use std::time::{Duration, Instant};
 
 use holdfast_config::{AutoCreateWallet, Strategy};
-use holdfast_device::{DeviceError, KeySlot};
+use holdfast_device::KeySlot;
 use holdfast_mapping_db::{
     IntentId, IntentKind, NewIntent, NewLeftover, NewWallet as NewWalletRow, Recovery, Rows, WalletId, WalletRecord,
 };
 use holdfast_mapping_db::{LeftoverReason, OwnerId, WriteTx};
+use holdfast_wallet::bip39::Mnemonic;
+use holdfast_wallet::hd::{ExtendedPrivateKey, HdCurve};
 use holdfast_wallet::{ChildNumber, Curve, DerivationPath, PublicKey};
 use zeroize::Zeroizing;
 
+use crate::fresh::Before;
+use crate::locate::is_refusal;
 use crate::{CreatedWallet, Error, Keystore, NewWallet, WalletRecovery};
 
 /// How long one process waits for another that is making the wallet both need.
@@ -26,6 +30,21 @@ pub(crate) struct Purpose {
     pub token_label: String,
     pub curve: Curve,
     pub single_key: bool,
+}
+
+/// Why a wallet is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The operator said so.
+    ByTheOperator,
+    /// A key is to be made and no wallet takes it.
+    ForWantOfOne,
+}
+
+enum Announced {
+    As(IntentId),
+    NameTaken,
+    NotNeeded,
 }
 
 /// Where a key shall go.
@@ -47,7 +66,8 @@ impl Keystore {
         self.tidy();
         let purpose = self.purpose(device_serial, &wallet.token_serial, &wallet.token_label, wallet.curve);
         self.require_room(1)?;
-        self.make_wallet(&purpose, &wallet.recovery)
+        let made = self.make_wallet(&purpose, &wallet.recovery, Wanted::ByTheOperator)?;
+        made.ok_or_else(|| Error::Conflict { what: "making a wallet".to_owned() })
     }
 
     /// Records that the words of a wallet are written down: it takes keys from now on.
@@ -85,7 +105,7 @@ impl Keystore {
     }
 
     /// The wallet of a purpose that takes the next key. A recoverable one is preferred, then the newest.
-    pub(crate) fn choose(&self, rows: &Rows<'_>, purpose: &Purpose, own: OwnerId) -> Result<Choice, Error> {
+    pub(crate) fn choose(&self, rows: &Rows<'_>, purpose: &Purpose) -> Result<Choice, Error> {
         let mut unconfirmed = None;
         let mut best: Option<WalletRecord> = None;
         for wallet in rows.wallets_for(&purpose.device_serial, purpose.token_serial.as_deref(), purpose.curve)? {
@@ -111,8 +131,7 @@ impl Keystore {
             return Err(Error::NoWallet { token: purpose.token_label.clone(), curve: purpose.curve });
         }
         let others = rows.intents()?.into_iter().find(|intent| {
-            intent.owner != own
-                && matches!(&intent.kind, IntentKind::CreateWallet { curve, device_serial, token_serial, .. }
+            matches!(&intent.kind, IntentKind::CreateWallet { curve, device_serial, token_serial, .. }
                     if *curve == purpose.curve
                         && *device_serial == purpose.device_serial
                         && *token_serial == purpose.token_serial)
@@ -153,14 +172,20 @@ impl Keystore {
         Ok(())
     }
 
-    pub(crate) fn make_wallet(&self, purpose: &Purpose, recovery: &WalletRecovery) -> Result<CreatedWallet, Error> {
-        let (name, intent) = self.announce_wallet(purpose)?;
+    /// Makes a wallet; `None` when it was only wanted for want of one, and somebody else was faster.
+    pub(crate) fn make_wallet(
+        &self,
+        purpose: &Purpose,
+        recovery: &WalletRecovery,
+        wanted: Wanted,
+    ) -> Result<Option<CreatedWallet>, Error> {
+        let Some((name, intent)) = self.announce_wallet(purpose, wanted)? else { return Ok(None) };
         self.step("create-wallet: intent recorded");
-        let before = match self.device.allocated_slots() {
-            Ok(allocated) => allocated.slots,
+        let before = match self.look_before(intent) {
+            Ok(before) => before,
             Err(error) => {
                 self.withdraw(intent);
-                return Err(error.into());
+                return Err(error);
             }
         };
         let made = match recovery {
@@ -196,7 +221,7 @@ impl Keystore {
                          bip39` makes one that can be recovered"
                     );
                 }
-                Ok(CreatedWallet { record, words })
+                Ok(Some(CreatedWallet { record, words }))
             }
             Err(error) => {
                 self.leave_or_withdraw_wallet(purpose, &name, intent);
@@ -207,7 +232,7 @@ impl Keystore {
 
     /// Finds a name that is free in the store and on the device, and records that a wallet of that name is being made.
     /// A wallet on the device that the store does not know is never taken for ours: its indices may be used up.
-    fn announce_wallet(&self, purpose: &Purpose) -> Result<(String, IntentId), Error> {
+    fn announce_wallet(&self, purpose: &Purpose, wanted: Wanted) -> Result<Option<(String, IntentId)>, Error> {
         let base = base_name(purpose);
         let mut number = 1u32;
         loop {
@@ -226,14 +251,17 @@ impl Keystore {
                     );
                     continue;
                 }
-                Err(DeviceError::Refused { .. }) => {}
+                Err(error) if is_refusal(&error) => {}
                 Err(error) => return Err(error.into()),
             }
             let announced = self.with_new_store(|store| {
                 let owner = store.owner()?;
                 store.write(|tx| {
+                    if wanted == Wanted::ForWantOfOne && !matches!(self.choose(tx, purpose)?, Choice::Make) {
+                        return Ok(Announced::NotNeeded);
+                    }
                     if name_taken(tx, serial, &name)? {
-                        return Ok(None);
+                        return Ok(Announced::NameTaken);
                     }
                     let kind = IntentKind::CreateWallet {
                         name: name.clone(),
@@ -241,11 +269,13 @@ impl Keystore {
                         device_serial: serial.to_owned(),
                         token_serial: purpose.token_serial.clone(),
                     };
-                    Ok::<_, Error>(Some(tx.insert_intent(&NewIntent { kind, owner })?))
+                    Ok::<_, Error>(Announced::As(tx.insert_intent(&NewIntent { kind, owner })?))
                 })
             })?;
-            if let Some(intent) = announced {
-                return Ok((name, intent));
+            match announced {
+                Announced::As(intent) => return Ok(Some((name, intent))),
+                Announced::NotNeeded => return Ok(None),
+                Announced::NameTaken => {}
             }
         }
     }
@@ -258,11 +288,11 @@ impl Keystore {
         name: &str,
         intent: IntentId,
         master: KeySlot,
-        before: &[KeySlot],
+        before: &Before,
         words: Option<&String>,
     ) -> Result<WalletRecord, Error> {
         let not_fresh = |reason| Error::NotFresh { node: format!("{name} m"), reason };
-        if before.contains(&master) {
+        if !self.is_fresh(master, before)? {
             return Err(not_fresh("the slot was taken before"));
         }
         let node = self.device.node_of_slot(master)?;
@@ -271,7 +301,11 @@ impl Keystore {
         }
         let (recovery_kind, agrees) = match (recovery, words) {
             (WalletRecovery::Bip39 { passphrase }, Some(words)) => {
-                let agrees = self.compare_derivation(purpose.curve, name, master, words, passphrase)?;
+                // That it cannot be compared is no reason to lose words that were just made.
+                let agrees = self
+                    .compare_derivation(purpose.curve, name, intent, master, words, passphrase)
+                    .inspect_err(|error| tracing::warn!(wallet = name, %error, "the derivation could not be compared"))
+                    .unwrap_or(None);
                 (Recovery::Bip39, agrees)
             }
             _ => (Recovery::None, None),
@@ -316,22 +350,19 @@ impl Keystore {
         &self,
         curve: Curve,
         name: &str,
+        intent: IntentId,
         master: KeySlot,
         words: &str,
         passphrase: &Zeroizing<String>,
     ) -> Result<Option<bool>, Error> {
         let Some(child) = ChildNumber::new(0, self.settings.hardened) else { return Ok(None) };
         let path = DerivationPath::master().child(child);
-        let before = self.device.allocated_slots()?;
-        // Without a free slot the comparison cannot be made, and says so by being absent.
-        if before.slots.len() >= before.capacity {
-            return Ok(None);
-        }
+        let before = self.look_before(intent)?;
         let slot = self.device.generate_child(master, child)?;
         self.step("create-wallet: first child derived");
         let exported = self.device.export_public_key(slot, curve);
         let node = self.device.node_of_slot(slot)?;
-        if !before.slots.contains(&slot) && node.path == path && node.wallet_name == name {
+        if node.path == path && node.wallet_name == name && self.is_fresh(slot, &before)? {
             self.device.remove_key(slot)?;
         }
         let Some(expected) = expected_public_key(curve, words, passphrase, &path) else { return Ok(None) };
@@ -411,7 +442,11 @@ fn base_name(purpose: &Purpose) -> String {
     format!("holdfast-{owner}-{}", purpose.curve)
 }
 
-/// What the published standards say the public key of a node is: BIP39, then SLIP-0010 or BIP32.
-fn expected_public_key(_curve: Curve, _words: &str, _passphrase: &str, _path: &DerivationPath) -> Option<PublicKey> {
-    None
+/// What the published standards say the public key of a node is: BIP39 from the words to the seed, then BIP32 or
+/// SLIP-0010. `None` when they do not say, for words that are not BIP39's.
+fn expected_public_key(curve: Curve, words: &str, passphrase: &str, path: &DerivationPath) -> Option<PublicKey> {
+    let seed = Mnemonic::parse(words).ok()?.seed(passphrase);
+    let master = ExtendedPrivateKey::from_seed(HdCurve::from(curve), &seed[..]).ok()?;
+    let node = master.derive_path(path).ok()?;
+    PublicKey::from_coordinates(curve, &node.public_key()).ok()
 }

@@ -135,6 +135,7 @@ fn a_refusal_to_make_wallets_is_kept() {
     };
     let made = keystore.create_wallet(&wallet).unwrap();
     assert_eq!(made.words.unwrap().split(' ').count(), 24);
+    assert_eq!(made.record.derivation_agrees, Some(false), "the device of these tests derives in its own way");
     assert_eq!(slots(&host.sim), 3, "the compared child is removed again");
     assert!(matches!(keystore.generate(&request("a")), Err(Error::WalletUnconfirmed { .. })));
     keystore.confirm_wallet(made.record.id).unwrap();

@@ -160,6 +160,15 @@ impl Rows<'_> {
         self.many("slots", "SELECT slot FROM keys UNION SELECT master_slot FROM wallets", [], |row| row.get(0))
     }
 
+    /// The keys whose private half is there, with the slots in which they were last found; keys that are being destroyed
+    /// are left out.
+    pub fn private_key_slots(&self) -> Result<Vec<(KeyId, i32)>, StoreError> {
+        let sql = "SELECT k.id, k.slot FROM keys k
+             WHERE EXISTS (SELECT 1 FROM objects o WHERE o.key = k.id AND o.class = 'private')
+                 AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.key = k.id)";
+        self.many("keys", sql, [], |row| Ok((KeyId(row.get(0)?), row.get(1)?)))
+    }
+
     /// The process that holds a key as a session key; `None` for a token key.
     pub fn session_owner(&self, id: KeyId) -> Result<Option<OwnerId>, StoreError> {
         let owner =

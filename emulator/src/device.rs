@@ -9,8 +9,8 @@ use crate::hex::HexBytes;
 use crate::keys::{self, Kdf, KeyPair, KeyType, SignatureAndRecovery, random};
 use crate::peripherals::Peripherals;
 use crate::state::{
-    AFFECTED_FIRMWARE, EPHEMERAL_SLOT, FIRST_GENERATED_SLOT, FOREIGN_SLOTS, FORMAT, ForeignKey, Origin, Slot, State,
-    is_scm,
+    AFFECTED_FIRMWARE, Allocation, EPHEMERAL_SLOT, ExistingNode, FIRST_GENERATED_SLOT, FOREIGN_SLOTS, FORMAT,
+    ForeignKey, Origin, Slot, State, is_scm,
 };
 
 /// What a new device is like.
@@ -24,12 +24,23 @@ pub struct NewDevice {
     pub serial: Option<String>,
     /// How many slots there are after the factory keys.
     pub slots: i32,
+    /// Which free slot is taken next.
+    pub allocation: Allocation,
+    /// What deriving a node that exists answers.
+    pub existing_node: ExistingNode,
 }
 
 impl Default for NewDevice {
     /// An SCM with the affected firmware and all of its 512 slots.
     fn default() -> Self {
-        Self { model: "SCM".into(), firmware: AFFECTED_FIRMWARE.into(), serial: None, slots: 512 }
+        Self {
+            model: "SCM".into(),
+            firmware: AFFECTED_FIRMWARE.into(),
+            serial: None,
+            slots: 512,
+            allocation: Allocation::default(),
+            existing_node: ExistingNode::default(),
+        }
     }
 }
 
@@ -68,6 +79,9 @@ impl State {
             generated_slots: new.slots,
             factory_slots,
             boots: 1,
+            allocation: new.allocation,
+            last_slot: FIRST_GENERATED_SLOT - 1,
+            existing_node: new.existing_node,
             connections: 1,
             one_way_key: random::<32>().to_vec().into(),
             shared_key: random::<32>().to_vec().into(),
@@ -110,13 +124,26 @@ impl State {
         self.factory_slots + self.generated_slots
     }
 
-    /// The lowest free slot: a number is given out again as soon as its key is gone.
+    /// The slot that the next key goes to.
     ///
     /// # Errors
     /// [`Error::Full`].
     pub fn free_slot(&self) -> Result<i32> {
         let end = FIRST_GENERATED_SLOT.saturating_add(self.generated_slots);
-        (FIRST_GENERATED_SLOT..end).find(|number| !self.slots.contains_key(number)).ok_or(Error::Full)
+        let begin = match self.allocation {
+            Allocation::Lowest => FIRST_GENERATED_SLOT,
+            Allocation::Rotating => (self.last_slot + 1).clamp(FIRST_GENERATED_SLOT, end),
+        };
+        let mut numbers = (begin..end).chain(FIRST_GENERATED_SLOT..begin);
+        numbers.find(|number| !self.slots.contains_key(number)).ok_or(Error::Full)
+    }
+
+    /// Puts a key into the slot whose turn it is.
+    pub(crate) fn add_slot(&mut self, slot: Slot) -> Result<i32> {
+        let number = self.free_slot()?;
+        self.last_slot = number;
+        self.slots.insert(number, slot);
+        Ok(number)
     }
 
     /// `zkGenKeyPair`.
@@ -124,11 +151,9 @@ impl State {
     /// # Errors
     /// [`Error::Full`].
     pub fn generate(&mut self, key_type: KeyType) -> Result<i32> {
-        let number = self.free_slot()?;
-        let slot =
-            Slot { key: KeyPair::generate(key_type), origin: Origin::Generated, export_disabled: false, node: None };
-        self.slots.insert(number, slot);
-        Ok(number)
+        self.free_slot()?;
+        let key = KeyPair::generate(key_type);
+        self.add_slot(Slot { key, origin: Origin::Generated, export_disabled: false, node: None })
     }
 
     /// `zkRemoveKey`: the key, and every key derived from it; with a wallet's first node the wallet.

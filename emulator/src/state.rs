@@ -43,6 +43,12 @@ pub struct State {
     pub boots: u64,
     /// Counts the disconnections, each of which ends every context.
     pub connections: u64,
+    /// Which free slot is taken next.
+    pub allocation: Allocation,
+    /// The slot that was taken last.
+    pub last_slot: i32,
+    /// What deriving a node that exists answers.
+    pub existing_node: ExistingNode,
     /// The key that binds locked data to this device.
     pub one_way_key: HexBytes,
     /// The key for locked data with `use_shared_key`.
@@ -75,6 +81,28 @@ pub struct Slot {
     /// Its place in a wallet, for the origins `wallet` and `oversight`.
     #[serde(default)]
     pub node: Option<Node>,
+}
+
+/// Which free slot is taken next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Allocation {
+    /// The lowest: a number is given out again as soon as its key is gone.
+    #[default]
+    Lowest,
+    /// The one after that taken last, round and round: a number is given out again as late as possible.
+    Rotating,
+}
+
+/// What deriving a node that exists answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExistingNode {
+    /// -1.
+    #[default]
+    Refuse,
+    /// The slot that the node has already.
+    Answer,
 }
 
 /// How a key came into its slot.

@@ -10,7 +10,7 @@ use crate::derive::{self, ExtendedKey};
 use crate::error::{Error, Result};
 use crate::hex::HexBytes;
 use crate::keys::{KeyPair, KeyType, random};
-use crate::state::{Node, Origin, Slot, State, Wallet};
+use crate::state::{ExistingNode, Node, Origin, Slot, State, Wallet};
 
 /// The longest wallet name.
 pub const MAX_WALLET_NAME: usize = 128;
@@ -130,9 +130,8 @@ impl State {
     }
 
     fn add_root(&mut self, name: &str, wallet: Wallet, root: ExtendedKey, origin: Origin) -> Result<i32> {
-        let number = self.free_slot()?;
         let node = Node { wallet: name.into(), path: wallet.root.clone(), chain_code: root.chain_code };
-        self.slots.insert(number, Slot { key: root.key, origin, export_disabled: false, node: Some(node) });
+        let number = self.add_slot(Slot { key: root.key, origin, export_disabled: false, node: Some(node) })?;
         self.wallets.insert(name.into(), wallet);
         Ok(number)
     }
@@ -148,16 +147,18 @@ impl State {
         let parent_node = slot.node.as_ref().ok_or(Error::NoWallet)?;
         let wallet = self.wallets.get(&parent_node.wallet).ok_or(Error::NoWallet)?;
         let path = parent_node.path.child(child);
-        if self.node_slot(&parent_node.wallet, &path).is_some() {
-            return Err(Error::NodeExists(path.to_string()));
+        if let Some(existing) = self.node_slot(&parent_node.wallet, &path) {
+            let node = self.slots.get(&existing).and_then(|slot| slot.node.as_ref()).ok_or(Error::NoWallet)?;
+            return match self.existing_node {
+                ExistingNode::Refuse => Err(Error::NodeExists(path.to_string())),
+                ExistingNode::Answer => Ok((existing, node.chain_code.clone())),
+            };
         }
-        let number = self.free_slot()?;
         let parent_key = ExtendedKey { key: slot.key.clone(), chain_code: parent_node.chain_code.clone() };
         let derived = parent_key.child(child, wallet.cardano)?;
         let node = Node { wallet: parent_node.wallet.clone(), path, chain_code: derived.chain_code.clone() };
         let new = Slot { key: derived.key, origin: slot.origin, export_disabled: false, node: Some(node) };
-        self.slots.insert(number, new);
-        Ok((number, derived.chain_code))
+        Ok((self.add_slot(new)?, derived.chain_code))
     }
 
     /// `zkGetWalletNodeAddrFromKeySlot`: the node in a slot and the slot of its wallet's first node.

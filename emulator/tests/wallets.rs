@@ -176,3 +176,17 @@ fn wallets_survive_power_cycles_on_every_firmware() {
         assert_eq!(device.emulator(&["slots"]), before);
     }
 }
+
+#[test]
+fn a_device_can_be_made_that_answers_the_slot_of_an_existing_node() {
+    let device = TempDevice::new(&["--existing-node", "answer", "--allocation", "rotating", "--slots", "5"]);
+    in_child("a_device_can_be_made_that_answers_the_slot_of_an_existing_node", &device, |client| {
+        let master = client.create_wallet(P256, "w");
+        let (child, code) = client.child_with_chain_code(master, 0, true).expect("a child");
+        assert_eq!(client.child_with_chain_code(master, 0, true), Ok((child, code)));
+        assert_eq!((master, child), (16, 17));
+        assert_eq!(client.remove(child, false), 0);
+        assert_eq!((0..4).map(|_| client.generate(P256)).collect::<Vec<_>>(), [18, 19, 20, 17]);
+        assert_eq!(client.generate(P256), -1);
+    });
+}

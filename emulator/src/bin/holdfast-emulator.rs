@@ -12,6 +12,7 @@ use zk_app_utils::abi::call_names;
 use zk_app_utils::admin::Admin;
 use zk_app_utils::behaviour::{ANY, Fault, FaultKind};
 use zk_app_utils::device::NewDevice;
+use zk_app_utils::state::{Allocation, ExistingNode};
 use zk_app_utils::store::{Directory, STATE_VARIABLE};
 use zk_app_utils::{Error, Result};
 
@@ -118,10 +119,30 @@ struct Create {
     /// How many slots there are after the factory keys
     #[arg(long, default_value_t = NewDevice::default().slots, value_parser = clap::value_parser!(i32).range(0..=512))]
     slots: i32,
+    /// Which free slot a new key gets (extension)
+    #[arg(long, value_enum, default_value = "lowest")]
+    allocation: AllocationArg,
+    /// What deriving a node that exists answers: refuse (-1), or answer (its slot) (extension)
+    #[arg(long, value_enum, default_value = "refuse")]
+    existing_node: ExistingNodeArg,
     /// Who may use the device, as the mode of its files: 600 (the default) its owner, 666 every process of the host,
     /// as with the vendor's daemon
     #[arg(long, value_parser = octal)]
     mode: Option<u32>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum AllocationArg {
+    /// The lowest: a number is given out again as soon as its key is gone
+    Lowest,
+    /// The one after that taken last, round and round
+    Rotating,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ExistingNodeArg {
+    Refuse,
+    Answer,
 }
 
 #[derive(Args)]
@@ -218,6 +239,14 @@ fn run(verb: Verb, state: Option<PathBuf>) -> Result<Answer> {
                 firmware: create.firmware,
                 serial: create.serial,
                 slots: create.slots,
+                allocation: match create.allocation {
+                    AllocationArg::Lowest => Allocation::Lowest,
+                    AllocationArg::Rotating => Allocation::Rotating,
+                },
+                existing_node: match create.existing_node {
+                    ExistingNodeArg::Refuse => ExistingNode::Refuse,
+                    ExistingNodeArg::Answer => ExistingNode::Answer,
+                },
             };
             let made = admin.create(&new, create.mode)?;
             let text = format!("{} {}, firmware {}, in {}", made.model, made.serial, made.firmware, path.display());

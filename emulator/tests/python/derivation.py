@@ -1,5 +1,6 @@
 """Keys derived on the device against those of bip_utils."""
 
+import base64
 import hashlib
 import hmac
 
@@ -54,7 +55,7 @@ for round in range(4):
     slot, words = client.gen_wallet_master_seed("nistp256", bytearray(), "words", strategy)
     client.remove_key(slot)
     assert Bip39MnemonicValidator().IsValid(words)
-    seed = Bip39SeedGenerator(words).Generate(strategy.passphrase)
+    seed = Bip39SeedGenerator(words).Generate(base64.b64decode(strategy.passphrase).decode())
     check("secp256k1", words, strategy, seed, Bip32Slip10Secp256k1, HARD + SOFT)
     check("nistp256", words, strategy, seed, Bip32Slip10Nist256p1, HARD + SOFT)
     check("ed25519", words, strategy, seed, Bip32Slip10Ed25519, HARD)

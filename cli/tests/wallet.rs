@@ -2,11 +2,9 @@
 
 mod support;
 
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
-use support::{World, strings};
+use support::{Dialogue, World, strings};
 
 const NONE: [&str; 6] = ["wallet", "create", "--token", "demo", "--recovery", "none"];
 const BIP39: [&str; 6] = ["wallet", "create", "--token", "demo", "--recovery", "bip39"];
@@ -155,49 +153,6 @@ fn without_a_device_no_wallet_is_made() {
     assert!(!world.path("words").exists());
 }
 
-/// The command at a terminal of its own, by `script`, which every Debian has.
-struct Dialogue {
-    child: std::process::Child,
-    seen: String,
-}
-
-impl Dialogue {
-    fn start(world: &World, arguments: &[&str]) -> Self {
-        let quoted: Vec<String> = std::iter::once(env!("CARGO_BIN_EXE_holdfast"))
-            .chain(arguments.iter().copied())
-            .map(|word| format!("'{word}'"))
-            .collect();
-        let mut command = world.command("script");
-        command.args(["--quiet", "--return", "--echo", "never", "--command", &quoted.join(" "), "/dev/null"]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        Self { child, seen: String::new() }
-    }
-
-    /// Reads on until the screen shows `text`; answers what came since the last time.
-    fn until(&mut self, text: &str) -> String {
-        let mut news = Vec::new();
-        let mut byte = [0];
-        while !String::from_utf8_lossy(&news).contains(text) {
-            let read = self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap();
-            assert_ne!(read, 0, "ended before {text:?}: {}", String::from_utf8_lossy(&news));
-            news.push(byte[0]);
-        }
-        let news = String::from_utf8_lossy(&news).into_owned();
-        self.seen.push_str(&news);
-        news
-    }
-
-    fn answer(&mut self, text: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{text}").unwrap();
-    }
-
-    fn end(mut self) -> (i32, String) {
-        let mut rest = String::new();
-        self.child.stdout.as_mut().unwrap().read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code().unwrap(), rest)
-    }
-}
-
 /// The words on the screen, in order.
 fn words_on(screen: &str) -> Vec<String> {
     let mut numbered = std::collections::BTreeMap::new();
@@ -215,7 +170,7 @@ fn words_on(screen: &str) -> Vec<String> {
 #[test]
 fn words_on_a_terminal_are_shown_and_asked_back() {
     let world = World::new();
-    let mut dialogue = Dialogue::start(&world, &BIP39);
+    let mut dialogue = Dialogue::start(&world, &BIP39, &[]);
     let screen = dialogue.until("Press Enter when they are written down");
     let words = words_on(&screen);
     assert_eq!(words.len(), 24, "{screen}");
@@ -243,10 +198,10 @@ fn words_on_a_terminal_are_shown_and_asked_back() {
 #[test]
 fn words_that_nobody_confirmed_make_a_wallet_that_takes_no_keys() {
     let world = World::new();
-    let mut dialogue = Dialogue::start(&world, &BIP39);
+    let mut dialogue = Dialogue::start(&world, &BIP39, &[]);
     dialogue.until("Press Enter when they are written down");
     dialogue.answer("\u{4}");
-    dialogue.child.stdin.take();
+    dialogue.hang_up();
     let (code, rest) = dialogue.end();
     assert_ne!(code, 0, "{rest}");
     let json = world.run(&["status", "--json"]).expect(1).json();

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -207,4 +208,53 @@ pub fn artefact(name: &str) -> PathBuf {
 /// Words for messages: the strings of a JSON array.
 pub fn strings(array: &Value) -> Vec<&str> {
     array.as_array().unwrap().iter().map(|value| value.as_str().unwrap()).collect()
+}
+
+/// The command at a terminal of its own, by `script`, which every Debian has.
+pub struct Dialogue {
+    child: std::process::Child,
+}
+
+impl Dialogue {
+    /// Starts it.
+    pub fn start(world: &World, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let quoted: Vec<String> = std::iter::once(env!("CARGO_BIN_EXE_holdfast"))
+            .chain(arguments.iter().copied())
+            .map(|word| format!("'{word}'"))
+            .collect();
+        let mut command = world.command("script");
+        command.args(["--quiet", "--return", "--echo", "never", "--command", &quoted.join(" "), "/dev/null"]);
+        command.envs(variables.iter().copied());
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Self { child }
+    }
+
+    /// Reads on until the screen shows `text`; answers what came since the last time.
+    pub fn until(&mut self, text: &str) -> String {
+        let mut news = Vec::new();
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&news).contains(text) {
+            let read = self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap();
+            assert_ne!(read, 0, "ended before {text:?}: {}", String::from_utf8_lossy(&news));
+            news.push(byte[0]);
+        }
+        String::from_utf8_lossy(&news).into_owned()
+    }
+
+    /// Types a line.
+    pub fn answer(&mut self, text: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{text}").unwrap();
+    }
+
+    /// Leaves the terminal.
+    pub fn hang_up(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits for the end; answers the exit code and what came since.
+    pub fn end(mut self) -> (i32, String) {
+        let mut rest = String::new();
+        self.child.stdout.as_mut().unwrap().read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code().unwrap(), rest)
+    }
 }

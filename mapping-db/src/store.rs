@@ -228,8 +228,11 @@ impl Store {
         Ok(value)
     }
 
-    /// This process as an owner of work; takes its lock at the first call.
+    /// This process as an owner of work; takes its lock at the first call. Only who may write does work.
     pub fn owner(&mut self) -> Result<OwnerId, StoreError> {
+        if let Some(reason) = &self.obstacle {
+            return Err(StoreError::ReadOnly { path: self.place.path.clone(), reason: reason.clone() });
+        }
         self.owners()?.own()
     }
 

@@ -146,7 +146,7 @@ impl Device {
 }
 
 fn collect_secrets(value: &Value, name: &str, secrets: &mut Vec<String>) {
-    const SECRET: [&str; 5] = ["private", "secret", "seed", "chain_code", "one_way_key"];
+    const SECRET: [&str; 6] = ["private", "secret", "seed", "chain_code", "one_way_key", "shared_key"];
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, value)| collect_secrets(value, name, secrets)),
         Value::Array(items) => items.iter().for_each(|item| collect_secrets(item, name, secrets)),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,6 +36,7 @@ pub struct Site {
 /// How a site differs from the usual one.
 #[derive(Clone, Debug, Default)]
 pub struct SiteBuilder {
+    account: Option<String>,
     device: Vec<String>,
     settings: Vec<(String, String, String)>,
 }
@@ -61,13 +63,25 @@ impl SiteBuilder {
         self
     }
 
+    /// Lets another account use the site: it may read the store, and talk to the device, and it owns the token's
+    /// files. Whoever builds the site generates. Only root can build such a site.
+    #[must_use]
+    pub fn shared_with(mut self, account: &str) -> Self {
+        self.account = Some(account.to_owned());
+        self
+    }
+
     /// Makes the site: device, token, configuration file. There is no store yet.
     ///
     /// # Errors
     /// When the product does not build, or a tool fails.
     pub fn build(self) -> Result<Site> {
-        let artefacts = Artefacts::build()?;
+        let mut artefacts = Artefacts::build()?;
         let root = tempfile::Builder::new().prefix("holdfast-test-").tempdir()?;
+        if self.account.is_some() {
+            // The working copy may lie where other accounts cannot go.
+            artefacts = artefacts.install(&root.path().join("lib"))?;
+        }
         self.build_in(root, artefacts)
     }
 
@@ -75,10 +89,20 @@ impl SiteBuilder {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn build_in(self, root: TempDir, artefacts: Artefacts) -> Result<Site> {
+    pub fn build_in(mut self, root: TempDir, artefacts: Artefacts) -> Result<Site> {
+        if let Some(account) = self.account.clone() {
+            std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755))?;
+            let group = run(Command::new("id").args(["-gn", &account]))?.success()?.stdout.trim().to_owned();
+            self = self.set("mapping", "group", &format!("{group:?}")).set("mapping", "mode", "\"0640\"");
+            self = self.device_option("--mode", "666");
+        }
         let options: Vec<&str> = self.device.iter().map(String::as_str).collect();
         let device = Device::create(&artefacts, &root.path().join("device"), &options)?;
         let token = Token::create(root.path())?;
+        if let Some(account) = &self.account {
+            // SoftHSM2 keeps its files readable for their owner only, and rewrites one at each login.
+            run(Command::new("chown").args(["-R", account]).arg(token.directory()))?.success()?;
+        }
         let site = Site { root, artefacts, device, token };
         site.write_configuration(&self.settings)?;
         Ok(site)

@@ -60,7 +60,8 @@ impl Step {
             Self::Tests => command.args(["test", "--workspace", "--no-fail-fast", "--locked"]),
             Self::Demo => command.arg("demo"),
         };
-        command.current_dir(workspace());
+        // Errors carry their own context; backtraces would bury it.
+        command.current_dir(workspace()).env("RUST_BACKTRACE", "0");
         Ok(command)
     }
 

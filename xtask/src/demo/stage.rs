@@ -1,7 +1,5 @@
 //! The device, the token, and what the clients need to find them.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Instant;
 
@@ -10,7 +8,7 @@ use holdfast_tests::artefacts::{build_command, workspace};
 use holdfast_tests::nginx::Nginx;
 use holdfast_tests::openssl_engine::{Engine, Start};
 use holdfast_tests::ssh::{Ssh, is_root};
-use holdfast_tests::{Artefacts, Module, Site, run};
+use holdfast_tests::{Artefacts, Module, Site};
 
 use super::KEY;
 use super::narrator::Narrator;
@@ -49,8 +47,6 @@ impl Stage {
         let venv = Venv::prepare().context("the vendor's Python client cannot be installed")?;
 
         let root = tempfile::Builder::new().prefix("holdfast-demo-").disable_cleanup(keep).tempdir()?;
-        // The workers of nginx, another account, must get in.
-        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))?;
         let built = Artefacts::in_directory(target_directory()?.join(if release { "release" } else { "debug" }))?;
         let artefacts = built.install(&root.path().join("lib"))?;
         venv.use_library(&artefacts.device_library())?;
@@ -58,16 +54,9 @@ impl Stage {
         let worker = if is_root() { UNPRIVILEGED.into_iter().find(|name| has_account(name)) } else { None };
         let mut builder = Site::builder().set("log", "target", "\"stderr\"");
         if let Some(worker) = worker {
-            let group = run(Command::new("id").args(["-gn", worker]))?.success()?.stdout.trim().to_owned();
-            // Root generates; the workers may read the store, and that is all that signing takes.
-            builder = builder.set("mapping", "group", &format!("{group:?}")).set("mapping", "mode", "\"0640\"");
-            builder = builder.device_option("--mode", "666");
+            builder = builder.shared_with(worker);
         }
         let site = builder.build_in(root, artefacts)?;
-        if let Some(worker) = worker {
-            // SoftHSM2 keeps its files readable for their owner only, and rewrites one at each login.
-            run(Command::new("chown").args(["-R", worker]).arg(site.token().directory()))?.success()?;
-        }
         let engine = Engine::configure(&site, Module::Holdfast, Start::OnDemand)?;
         let server_engine = Engine::configure(&site, Module::Holdfast, Start::AtOnce)?;
         let nginx = Nginx::configure(&site, &server_engine, KEY, &site.root().join("certificate.pem"), worker)?;

@@ -280,11 +280,9 @@ impl Recorded {
             }
             Ok::<_, Error>((rows.wallets()?, keys, rows.leftovers()?, rows.intents()?))
         })?;
-        let readable = store.write_obstacle().is_none();
         let mut judged = Vec::new();
         for intent in intents {
-            // Who may not write the store may not ask for locks either, and takes the owner to be alive.
-            let alive = own == Some(intent.owner) || !readable || store.owner_alive(intent.owner)?;
+            let alive = own == Some(intent.owner) || store.owner_alive(intent.owner)?;
             judged.push((intent, alive));
         }
         Ok(Self { wallets, keys, leftovers, intents: judged })

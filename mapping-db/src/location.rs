@@ -87,6 +87,9 @@ impl Place {
         let parent = match std::fs::canonicalize(parent) {
             Ok(parent) => parent,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(may_not_read(location, parent, "enter the directory above the store's"));
+            }
             Err(reason) => return Err(io_error(parent, "looking for the store's directory", reason)),
         };
         let directory_path = match directory_name {
@@ -149,7 +152,14 @@ impl Place {
 
     /// Looks at the database file and checks it; `None` when there is none.
     pub fn checked_file(&self, location: &Location) -> Result<Option<Stat>, StoreError> {
-        let Some(stat) = self.stat(&self.file_name)? else { return Ok(None) };
+        let stat = match rustix::fs::statat(&self.directory, &self.file_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::ACCESS) => {
+                return Err(may_not_read(location, &self.directory_path, "enter the store's directory"));
+            }
+            Err(errno) => return Err(io_error(&self.path, "looking at the store", errno.into())),
+        };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(StoreError::Permissions {
                 path: self.path.clone(),
@@ -158,6 +168,9 @@ impl Place {
             });
         }
         check_access(location, &self.path, &stat, "the file")?;
+        if access_at(self.directory(), &self.file_name, Access::READ_OK) == Err(Errno::ACCESS) {
+            return Err(may_not_read(location, &self.path, "read the store"));
+        }
         Ok(Some(stat))
     }
 
@@ -171,6 +184,14 @@ impl Place {
             denied(OsStr::new("."), Access::WRITE_OK | Access::EXEC_OK).map(|reason| format!("its directory: {reason}"))
         })
     }
+}
+
+fn may_not_read(location: &Location, path: &Path, action: &str) -> StoreError {
+    let fix = match location.group.as_deref().filter(|group| !group.is_empty()) {
+        Some(group) => format!("make its user a member of the group (`usermod -aG {group} USER`) and start it again"),
+        None => "give its user access, best by setting [mapping] group to a group of its own".to_owned(),
+    };
+    StoreError::Permissions { path: path.to_owned(), what: format!("this process may not {action}"), fix }
 }
 
 /// By the effective user and group, which is what opening a file goes by.

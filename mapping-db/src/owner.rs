@@ -72,6 +72,22 @@ impl Owners {
         Err(error("opening the owners' file", Errno::NOENT))
     }
 
+    /// Opens the file for questions only; `None` when it is missing, and so nobody is alive.
+    pub fn open_to_ask(place: &Place) -> Result<Option<Self>, StoreError> {
+        let name = place.sibling(SUFFIX);
+        let path = place.directory_path.join(&name);
+        let error = |errno: Errno| io_error(&path, "opening the owners' file", errno.into());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(place.directory(), &name, flags, Mode::empty()) {
+            Ok(file) => {
+                let identity = FileIdentity::from(&rustix::fs::fstat(&file).map_err(error)?);
+                Ok(Some(Self { file, identity, path, own: None }))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(error(errno)),
+        }
+    }
+
     fn create(location: &Location, place: &Place) -> Result<(), StoreError> {
         let name = place.sibling(SUFFIX);
         let path = place.directory_path.join(&name);

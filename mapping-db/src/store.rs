@@ -243,6 +243,15 @@ impl Store {
 
     /// Whether the process behind an owner still lives.
     pub fn owner_alive(&mut self, owner: OwnerId) -> Result<bool, StoreError> {
+        if self.obstacle.is_some() {
+            return match Owners::open_to_ask(&self.place) {
+                Ok(Some(owners)) => owners.is_alive(owner),
+                Ok(None) => Ok(false),
+                // Who cannot tell takes it to live.
+                Err(StoreError::Io { reason, .. }) if reason.kind() == std::io::ErrorKind::PermissionDenied => Ok(true),
+                Err(error) => Err(error),
+            };
+        }
         self.owners()?.is_alive(owner)
     }
 

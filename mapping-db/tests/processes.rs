@@ -372,6 +372,8 @@ fn read_only_whatever_the_reason() {
     store.write::<_, StoreError>(|tx| tx.insert_wallet(&wallet())).unwrap();
     drop(store);
     set_mode(&location.database, 0o444);
+    drop(Store::open(&location).unwrap().unwrap().owner());
+    set_mode(&location.database.with_file_name("mapping.db.owners"), 0o444);
     set_mode(location.database.parent().unwrap(), 0o555);
     succeeds(command_without_rights("part_reader", directory.path()));
     // The file could be written, but no journal made beside it.
@@ -384,6 +386,30 @@ fn read_only_whatever_the_reason() {
 }
 
 #[test]
+fn who_may_not_read_is_told_what_to_do() {
+    let directory = temporary_directory();
+    let location = location(directory.path());
+    drop(Store::open_or_create(&location).unwrap());
+    for (directory_mode, mode) in [(0o755, 0o000), (0o000, 0o644)] {
+        set_mode(&location.database, mode);
+        set_mode(location.database.parent().unwrap(), directory_mode);
+        succeeds(command_without_rights("part_stranger", directory.path()));
+        set_mode(location.database.parent().unwrap(), 0o755);
+    }
+}
+
+#[test]
+fn part_stranger() {
+    let Some(directory) = part() else { return };
+    let location = Location { group: Some("holdfast".into()), ..location(&directory) };
+    for outcome in [Store::open(&location).map(|_| ()), Store::open_or_create(&location).map(|_| ())] {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, StoreError::Permissions { .. }), "{error}");
+        assert!(error.to_string().contains("usermod -aG holdfast"), "{error}");
+    }
+}
+
+#[test]
 fn part_reader() {
     let Some(directory) = part() else { return };
     let location = location(&directory);
@@ -391,6 +417,8 @@ fn part_reader() {
     assert_eq!(store.read::<_, StoreError>(|rows| rows.wallets()).unwrap().len(), 1);
     let error = store.write::<_, StoreError>(|tx| tx.retire_all_wallets()).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    let owner = holdfast_mapping_db::OwnerId::NOBODY;
+    assert!(!store.owner_alive(owner).unwrap(), "owners can be asked for");
     let beside = Location { database: location.database.with_file_name("other.db"), ..location };
     let error = Store::open_or_create(&beside).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");

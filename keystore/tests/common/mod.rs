@@ -61,6 +61,12 @@ pub struct State {
     pub single_key_seeds: bool,
     pub sign_wrong: bool,
     pub no_export: bool,
+    /// The next derivation makes a key with this secret.
+    pub next_secret: Option<[u8; 32]>,
+    /// The next derivation answers this slot, which takes on the address asked for.
+    pub next_slot: Option<i32>,
+    /// Derivations take this long, during which the device answers nobody.
+    pub slow: std::time::Duration,
     pub log: Vec<&'static str>,
 }
 
@@ -153,6 +159,16 @@ impl State {
             .iter()
             .find(|(_, n)| !n.wallet.is_empty() && n.wallet == wallet && n.path == *path)
             .map(|(slot, _)| *slot)
+    }
+
+    /// The nodes there are, as [`State::derived`] names them.
+    pub fn nodes(&self) -> HashSet<([u8; 32], String)> {
+        let seed = |wallet: &str| self.find(wallet, &DerivationPath::master()).map(|slot| self.slots[&slot].secret);
+        self.slots
+            .values()
+            .filter(|node| !node.wallet.is_empty())
+            .filter_map(|node| Some((seed(&node.wallet)?, node.path.to_string())))
+            .collect()
     }
 
     pub fn make_seed(&mut self, curve: Curve, name: &str) -> Result<KeySlot, DeviceError> {
@@ -262,6 +278,12 @@ impl WalletDevice for Sim {
             if let Some(existing) = state.find(&parent.wallet, &path) {
                 return Ok(KeySlot::new(existing).unwrap());
             }
+            std::thread::sleep(state.slow);
+            if let Some(slot) = state.next_slot.take() {
+                let node = state.slots.get_mut(&slot).unwrap();
+                (node.wallet, node.path) = (parent.wallet, path);
+                return Ok(KeySlot::new(slot).unwrap());
+            }
             let slot = state.free_slot(call)?;
             if !state.derived.insert((parent.secret, path.to_string())) {
                 state.violations.push(format!("I3: {} {path} was derived twice", parent.wallet));
@@ -269,6 +291,7 @@ impl WalletDevice for Sim {
             let mut secret: [u8; 32] =
                 Sha256::new().chain_update(parent.secret).chain_update(path.to_string()).finalize().into();
             secret[0] &= 0x7f;
+            secret = state.next_secret.take().unwrap_or(secret);
             state.slots.insert(slot, Node { wallet: parent.wallet, path, curve: parent.curve, secret });
             Ok(KeySlot::new(slot).unwrap())
         })
@@ -418,6 +441,12 @@ impl Host {
     /// I1, I2, I4, I5, I7 and the ghost rows, as a fresh process sees the host after a repair. `expected`: the public
     /// keys that clients were told exist, with their objects' number.
     pub fn check(&self, expected: &HashMap<PublicKey, usize>, context: &str) {
+        self.check_after(expected, false, context);
+    }
+
+    /// As [`Host::check`]. An older store was put back: it may know of keys that have been destroyed since, which then
+    /// are findings.
+    pub fn check_after(&self, expected: &HashMap<PublicKey, usize>, restored: bool, context: &str) {
         let keystore = self.process();
         keystore.repair().unwrap_or_else(|error| panic!("{context}: {error}"));
         let objects = keystore.find(TOKEN, &ObjectFilter::default()).unwrap();
@@ -449,9 +478,14 @@ impl Host {
                 "I2, {context}: slot {slot} with {address} (key {is_key}, wallet {is_wallet}, finding {is_finding})"
             );
         }
+        for key in &keys {
+            assert!(!key.objects.is_empty(), "I2, {context}: {} has no objects", key.key.node());
+        }
         for key in keys.iter().filter(|key| key.state != KeyState::PublicOnly) {
             let there = state.slots.values().any(|node| format!("{} {}", node.wallet, node.path) == key.key.node());
-            assert!(there, "I2, {context}: {} is a ghost row", key.key.node());
+            let reported = restored
+                && findings.iter().any(|f| matches!(f, Finding::KeyMissing { node, .. } if *node == key.key.node()));
+            assert!(there || reported, "I2, {context}: {} is a ghost row", key.key.node());
         }
         for finding in &findings {
             assert!(!matches!(finding, Finding::Interrupted { .. }), "{context}: {finding} after repair");

@@ -90,14 +90,15 @@ impl Instance {
         Calls(&self.functions)
     }
 
-    /// Where the object handle of a client leads. An alias that was never given out leads to the backend as it is,
-    /// which then says what it says of unknown handles.
+    /// Where the object handle of a client leads. A handle that was never given out leads to the backend as it is, which
+    /// then says what it says of unknown handles.
     #[inline(always)]
     pub fn object(&self, handle: CK_OBJECT_HANDLE) -> Object {
         match route::target(handle) {
             Target::Backend(handle) => Object::Backend(handle.0),
             Target::Alias(number) => Object::Backend(self.aliases.to_backend(number).map_or(handle, |known| known.0)),
-            Target::Mapped(mapped) => Object::Mapped(mapped),
+            Target::Mapped(mapped) if self.mapped.gave_out(mapped) => Object::Mapped(mapped),
+            Target::Mapped(_) => Object::Backend(handle),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use holdfast_config::Config;
 
+use crate::route::MappedHandle;
+
 /// What mapped keys need from one `C_Initialize` to its `C_Finalize`.
 pub struct Mapped {}
 
@@ -9,6 +11,11 @@ impl Mapped {
     /// At `C_Initialize`. Opens and enumerates nothing.
     pub fn new(_config: &'static Config) -> Self {
         Self {}
+    }
+
+    /// Whether this handle was given out since `C_Initialize`, even if its object is gone by now.
+    pub fn gave_out(&self, _handle: MappedHandle) -> bool {
+        false
     }
 
     /// At `C_Finalize`, when no call is in progress any more.

@@ -18,6 +18,43 @@ use crate::route::BackendObjectHandle;
 /// More attributes than this are no template: a client's count was not initialised.
 pub const MAX_ATTRIBUTES: usize = 4096;
 
+/// More bytes than this are not in one buffer: 64 GiB, or as much as an address space of 32 bits can hold.
+pub const MAX_BYTES: CK_ULONG = if CK_ULONG::BITS > 32 { (1 << (CK_ULONG::BITS / 2)) << 4 } else { CK_ULONG::MAX / 2 };
+
+/// Whether a client's buffer can be `length` bytes long. Asked before the backend gets a length that would have it read
+/// beyond all bounds; SoftHSM2 2.6.1 crashes on most of them.
+#[inline(always)]
+pub fn plausible(length: CK_ULONG) -> Result<(), Error> {
+    if length > MAX_BYTES { Err(Error::ArgumentsBad("the length is absurd")) } else { Ok(()) }
+}
+
+/// Whether a backend can be given this template for reading. What is null or misaligned is the backend's to refuse.
+///
+/// # Safety
+/// Null, or good for reading `count` attributes.
+pub unsafe fn check_template(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<(), Error> {
+    if pointer.is_null() {
+        return Ok(());
+    }
+    check_attribute_count(pointer, count)?;
+    for index in 0..count {
+        // SAFETY: less than `count`, which fits `usize`, as it is at most MAX_ATTRIBUTES.
+        let attribute = unsafe { pointer.add(index as usize).read_unaligned() };
+        if !attribute.pValue.is_null() {
+            plausible(attribute.ulValueLen)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a backend can be given as many attributes to answer.
+pub fn check_attribute_count(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<(), Error> {
+    if !pointer.is_null() && count > MAX_ATTRIBUTES as CK_ULONG {
+        return Err(Error::ArgumentsBad("the number of attributes is absurd"));
+    }
+    Ok(())
+}
+
 /// The argument of `C_Initialize`.
 #[derive(Debug)]
 pub struct InitializeArgs {
@@ -347,25 +384,30 @@ pub unsafe fn show_handle(instance: &Instance, pointer: *mut CK_OBJECT_HANDLE) -
     Ok(())
 }
 
-/// As [`show_handle`], for `*count` handles, at most `room`.
+/// As [`show_handle`], for `count` handles.
 ///
 /// # Safety
-/// `count` is null or good for reading, and `handles` holds as many handles, at most `room`.
+/// Null, or `count` handles that the backend has just written.
 #[inline(always)]
-pub unsafe fn show_handles(
-    instance: &Instance,
-    handles: *mut CK_OBJECT_HANDLE,
-    room: CK_ULONG,
-    count: *const CK_ULONG,
-) -> Result<(), Error> {
-    if handles.is_null() || count.is_null() {
-        return Ok(());
+pub unsafe fn show_handles(instance: &Instance, handles: *mut CK_OBJECT_HANDLE, count: CK_ULONG) -> Result<(), Error> {
+    if !handles.is_null() {
+        for index in 0..count {
+            // SAFETY: the backend has written a handle there.
+            unsafe { show_handle(instance, handles.add(index as usize)) }?;
+        }
     }
-    // SAFETY: not null, so the backend has written a count there.
-    let found = unsafe { count.read_unaligned() }.min(room);
-    for index in 0..found {
-        // SAFETY: less than both, so the backend has written a handle there.
-        unsafe { show_handle(instance, handles.add(index as usize)) }?;
+    Ok(())
+}
+
+/// Writes `value` to where a backend would have written it, aligned or not, if that is anywhere.
+///
+/// # Safety
+/// Null, or good for writing one value.
+#[inline(always)]
+pub unsafe fn put_unaligned<T>(pointer: *mut T, value: T) -> Result<(), Error> {
+    if !pointer.is_null() {
+        // SAFETY: not null, and the caller says the rest.
+        unsafe { pointer.write_unaligned(value) };
     }
     Ok(())
 }

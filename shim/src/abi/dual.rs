@@ -12,7 +12,7 @@ forwarded! {
         ulPartLen: CK_ULONG,
         pEncryptedPart: CK_BYTE_PTR,
         pulEncryptedPartLen: CK_ULONG_PTR,
-    );
+    ) [ulPartLen];
 
     /// `C_DecryptDigestUpdate`: continues a decryption and a digest.
     fn C_DecryptDigestUpdate(
@@ -21,7 +21,7 @@ forwarded! {
         ulEncryptedPartLen: CK_ULONG,
         pPart: CK_BYTE_PTR,
         pulPartLen: CK_ULONG_PTR,
-    );
+    ) [ulEncryptedPartLen];
 
     /// `C_SignEncryptUpdate`: continues a signature and an encryption.
     fn C_SignEncryptUpdate(
@@ -30,7 +30,7 @@ forwarded! {
         ulPartLen: CK_ULONG,
         pEncryptedPart: CK_BYTE_PTR,
         pulEncryptedPartLen: CK_ULONG_PTR,
-    );
+    ) [ulPartLen];
 
     /// `C_DecryptVerifyUpdate`: continues a decryption and a verification.
     fn C_DecryptVerifyUpdate(
@@ -39,5 +39,5 @@ forwarded! {
         ulEncryptedPartLen: CK_ULONG,
         pPart: CK_BYTE_PTR,
         pulPartLen: CK_ULONG_PTR,
-    );
+    ) [ulEncryptedPartLen];
 }

@@ -1,29 +1,15 @@
 //! Encryption and decryption functions. Mapped keys sign and derive, they do not encrypt or decrypt.
 
-use cryptoki_sys::{CK_BYTE_PTR, CK_MECHANISM_PTR, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR};
+use cryptoki_sys::{CK_BYTE_PTR, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR};
 
-use super::entry::{entry, forward, forwarded};
-use crate::error::Error;
-use crate::lifecycle::{self, Object};
+use super::entry::{forwarded, forwarded_init};
 
-entry! {
+forwarded_init! {
     /// `C_EncryptInit`: begins an encryption.
-    fn C_EncryptInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_EncryptInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
+    fn C_EncryptInit;
 
     /// `C_DecryptInit`: begins a decryption.
-    fn C_DecryptInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_DecryptInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
+    fn C_DecryptInit;
 }
 
 forwarded! {
@@ -34,7 +20,7 @@ forwarded! {
         ulDataLen: CK_ULONG,
         pEncryptedData: CK_BYTE_PTR,
         pulEncryptedDataLen: CK_ULONG_PTR,
-    );
+    ) [ulDataLen];
 
     /// `C_EncryptUpdate`: continues an encryption.
     fn C_EncryptUpdate(
@@ -43,7 +29,7 @@ forwarded! {
         ulPartLen: CK_ULONG,
         pEncryptedPart: CK_BYTE_PTR,
         pulEncryptedPartLen: CK_ULONG_PTR,
-    );
+    ) [ulPartLen];
 
     /// `C_EncryptFinal`: ends an encryption.
     fn C_EncryptFinal(
@@ -59,7 +45,7 @@ forwarded! {
         ulEncryptedDataLen: CK_ULONG,
         pData: CK_BYTE_PTR,
         pulDataLen: CK_ULONG_PTR,
-    );
+    ) [ulEncryptedDataLen];
 
     /// `C_DecryptUpdate`: continues a decryption.
     fn C_DecryptUpdate(
@@ -68,7 +54,7 @@ forwarded! {
         ulEncryptedPartLen: CK_ULONG,
         pPart: CK_BYTE_PTR,
         pulPartLen: CK_ULONG_PTR,
-    );
+    ) [ulEncryptedPartLen];
 
     /// `C_DecryptFinal`: ends a decryption.
     fn C_DecryptFinal(hSession: CK_SESSION_HANDLE, pLastPart: CK_BYTE_PTR, pulLastPartLen: CK_ULONG_PTR);

@@ -29,17 +29,46 @@ macro_rules! entry {
     )+};
 }
 
-/// Writes entry points that hand everything to the backend as it is.
+/// Writes entry points that hand everything to the backend as it is. Lengths of what the backend reads or fills are
+/// named after the arguments, to be looked at before.
 macro_rules! forwarded {
     ($(
         $(#[$meta:meta])*
-        fn $name:ident($($argument:ident: $type:ty),* $(,)?);
+        fn $name:ident($($argument:ident: $type:ty),* $(,)?) $([$($length:ident),+])?;
     )+) => {
         $crate::abi::entry::entry! {$(
             $(#[$meta])*
             fn $name($($argument: $type),*) {
                 let call = $crate::lifecycle::enter()?;
+                $($($crate::abi::args::plausible($length)?;)+)?
                 $crate::abi::entry::forward!(call.$name($($argument),*))
+            }
+        )+}
+    };
+}
+
+/// Writes entry points that begin an operation with a mechanism and a key of the backend, which no mapped key can be.
+macro_rules! forwarded_init {
+    ($(
+        $(#[$meta:meta])*
+        fn $name:ident;
+    )+) => {
+        $crate::abi::entry::entry! {$(
+            $(#[$meta])*
+            fn $name(
+                hSession: cryptoki_sys::CK_SESSION_HANDLE,
+                pMechanism: cryptoki_sys::CK_MECHANISM_PTR,
+                hKey: cryptoki_sys::CK_OBJECT_HANDLE,
+            ) {
+                let call = $crate::lifecycle::enter()?;
+                // SAFETY: the client's mechanism.
+                let mut mechanism = unsafe { $crate::abi::mechanism::Sound::read(pMechanism) };
+                match call.object(hKey) {
+                    $crate::lifecycle::Object::Backend(key) => {
+                        $crate::abi::entry::forward!(call.$name(hSession, mechanism.as_ptr(), key))
+                    }
+                    $crate::lifecycle::Object::Mapped(_) => Err($crate::error::Error::KeyFunctionNotPermitted),
+                }
             }
         )+}
     };
@@ -58,7 +87,7 @@ macro_rules! forward {
     };
 }
 
-pub(crate) use {entry, forward, forwarded};
+pub(crate) use {entry, forward, forwarded, forwarded_init};
 
 /// The return code of a call to the backend as a result.
 #[inline(always)]

@@ -7,7 +7,7 @@ use cryptoki_sys::{
 
 use super::args;
 use super::entry::{entry, forward};
-use super::mechanism::{self, Translated};
+use super::mechanism::{self, Sound, Translated};
 use crate::error::Error;
 use crate::lifecycle::{self, Object};
 
@@ -21,7 +21,11 @@ entry! {
         phKey: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
-        forward!(call.C_GenerateKey(hSession, pMechanism, pTemplate, ulCount, phKey))?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulCount) }?;
+        forward!(call.C_GenerateKey(hSession, mechanism.as_ptr(), pTemplate, ulCount, phKey))?;
         // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
         unsafe { args::show_handle(&call, phKey) }
     }
@@ -38,9 +42,16 @@ entry! {
         phPrivateKey: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
+        // SAFETY: the client's templates.
+        unsafe {
+            args::check_template(pPublicKeyTemplate, ulPublicKeyAttributeCount)?;
+            args::check_template(pPrivateKeyTemplate, ulPrivateKeyAttributeCount)?;
+        }
         forward!(call.C_GenerateKeyPair(
             hSession,
-            pMechanism,
+            mechanism.as_ptr(),
             pPublicKeyTemplate,
             ulPublicKeyAttributeCount,
             pPrivateKeyTemplate,
@@ -65,9 +76,11 @@ entry! {
         pulWrappedKeyLen: CK_ULONG_PTR,
     ) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
         match (call.object(hWrappingKey), call.object(hKey)) {
             (Object::Backend(wrapping_key), Object::Backend(key)) => {
-                forward!(call.C_WrapKey(hSession, pMechanism, wrapping_key, key, pWrappedKey, pulWrappedKeyLen))
+                forward!(call.C_WrapKey(hSession, mechanism.as_ptr(), wrapping_key, key, pWrappedKey, pulWrappedKeyLen))
             }
             (Object::Mapped(_), _) => Err(Error::KeyFunctionNotPermitted),
             (Object::Backend(_), Object::Mapped(_)) => Err(Error::KeyUnextractable),
@@ -86,11 +99,14 @@ entry! {
         pulWrappedKeyLen: CK_ULONG_PTR,
     ) {
         let call = lifecycle::enter()?;
+        args::plausible(ulAssociatedDataLen)?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
         match (call.object(hWrappingKey), call.object(hKey)) {
             (Object::Backend(wrapping_key), Object::Backend(key)) => {
                 forward!(call.C_WrapKeyAuthenticated(
                     hSession,
-                    pMechanism,
+                    mechanism.as_ptr(),
                     wrapping_key,
                     key,
                     pAssociatedData,
@@ -116,11 +132,16 @@ entry! {
         phKey: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        args::plausible(ulWrappedKeyLen)?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulAttributeCount) }?;
         match call.object(hUnwrappingKey) {
             Object::Backend(unwrapping_key) => {
                 forward!(call.C_UnwrapKey(
                     hSession,
-                    pMechanism,
+                    mechanism.as_ptr(),
                     unwrapping_key,
                     pWrappedKey,
                     ulWrappedKeyLen,
@@ -149,11 +170,17 @@ entry! {
         phKey: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        args::plausible(ulWrappedKeyLen)?;
+        args::plausible(ulAssociatedDataLen)?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulAttributeCount) }?;
         match call.object(hUnwrappingKey) {
             Object::Backend(unwrapping_key) => {
                 forward!(call.C_UnwrapKeyAuthenticated(
                     hSession,
-                    pMechanism,
+                    mechanism.as_ptr(),
                     unwrapping_key,
                     pWrappedKey,
                     ulWrappedKeyLen,
@@ -180,17 +207,21 @@ entry! {
         phKey: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulAttributeCount) }?;
         match call.object(hBaseKey) {
             Object::Backend(base_key) => {
-                // SAFETY: the client's mechanism.
-                let mut translated = unsafe { Translated::read(&call, pMechanism) };
-                let mechanism = translated.as_mut().map_or(pMechanism, Translated::as_ptr);
+                // SAFETY: the client's mechanism, or what was made of it.
+                let mut translated = unsafe { Translated::read(&call, mechanism.as_ptr()) };
+                let mechanism = translated.as_mut().map_or(mechanism.as_ptr(), Translated::as_ptr);
                 forward!(call.C_DeriveKey(hSession, mechanism, base_key, pTemplate, ulAttributeCount, phKey))?;
                 // SAFETY: the backend answered CKR_OK. Mechanisms that leave their keys elsewhere (TLS key material)
                 // take a null pointer here.
                 unsafe {
                     args::show_handle(&call, phKey)?;
-                    mechanism::show_key_material(&call, pMechanism)
+                    mechanism::show_key_material(&call, mechanism)
                 }
             }
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
@@ -209,11 +240,15 @@ entry! {
         phKey: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulAttributeCount) }?;
         match call.object(hPublicKey) {
             Object::Backend(public_key) => {
                 forward!(call.C_EncapsulateKey(
                     hSession,
-                    pMechanism,
+                    mechanism.as_ptr(),
                     public_key,
                     pTemplate,
                     ulAttributeCount,
@@ -244,11 +279,16 @@ entry! {
         phKey: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        args::plausible(ulCiphertextLen)?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulAttributeCount) }?;
         match call.object(hPrivateKey) {
             Object::Backend(private_key) => {
                 forward!(call.C_DecapsulateKey(
                     hSession,
-                    pMechanism,
+                    mechanism.as_ptr(),
                     private_key,
                     pTemplate,
                     ulAttributeCount,

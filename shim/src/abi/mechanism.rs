@@ -1,5 +1,7 @@
-//! Object handles inside the parameters of derivation mechanisms, which need the same translation as those in the
-//! arguments.
+//! What is done to mechanisms on their way to the backend.
+//!
+//! Parameters that would crash it are taken out. Object handles inside the parameters of derivation mechanisms need the
+//! same translation as those in the arguments.
 //!
 //! Not covered are the handles that CKM_SP800_108_* and CKM_WTLS_*_KEY_AND_MAC_DERIVE leave behind pointers in their
 //! parameters: no backend known to us has those and object handles in our range.
@@ -20,6 +22,45 @@ use super::args;
 use crate::error::Error;
 use crate::lifecycle::{Instance, Object};
 use crate::route;
+
+/// A mechanism that a backend can read. A parameter that is only a length, or whose length is absurd, becomes none:
+/// mechanisms without parameters do not look at it, the others refuse it as missing instead of reading it.
+pub struct Sound {
+    client: CK_MECHANISM_PTR,
+    repaired: Option<CK_MECHANISM>,
+}
+
+impl Sound {
+    /// The mechanism at `pointer`.
+    ///
+    /// # Safety
+    /// Null, or a mechanism.
+    #[inline(always)]
+    pub unsafe fn read(pointer: CK_MECHANISM_PTR) -> Self {
+        if pointer.is_null() {
+            return Self { client: pointer, repaired: None };
+        }
+        // SAFETY: not null; the caller says what it points to.
+        let mechanism = unsafe { pointer.read_unaligned() };
+        let unsound = if mechanism.pParameter.is_null() {
+            mechanism.ulParameterLen != 0
+        } else {
+            args::plausible(mechanism.ulParameterLen).is_err()
+        };
+        let repaired = unsound.then_some(CK_MECHANISM {
+            mechanism: mechanism.mechanism,
+            pParameter: std::ptr::null_mut(),
+            ulParameterLen: 0,
+        });
+        Self { client: pointer, repaired }
+    }
+
+    /// What the backend gets: the client's own, or a repaired copy, valid while `self` is not moved.
+    #[inline(always)]
+    pub fn as_ptr(&mut self) -> CK_MECHANISM_PTR {
+        self.repaired.as_mut().map_or(self.client, std::ptr::from_mut)
+    }
+}
 
 /// The size of a mechanism's parameter, and where in it the handles are.
 fn handles(mechanism: CK_MECHANISM_TYPE) -> Option<(usize, &'static [usize])> {

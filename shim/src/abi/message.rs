@@ -1,49 +1,21 @@
 //! Message-based encryption, decryption, signing and verification functions (3.0). Mapped keys have none of them.
 
-use cryptoki_sys::{
-    CK_BYTE_PTR, CK_FLAGS, CK_MECHANISM_PTR, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR, CK_VOID_PTR,
-};
+use cryptoki_sys::{CK_BYTE_PTR, CK_FLAGS, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR, CK_VOID_PTR};
 
-use super::entry::{entry, forward, forwarded};
-use crate::error::Error;
-use crate::lifecycle::{self, Object};
+use super::entry::{forwarded, forwarded_init};
 
-entry! {
+forwarded_init! {
     /// `C_MessageEncryptInit`: begins encrypting messages.
-    fn C_MessageEncryptInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_MessageEncryptInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
+    fn C_MessageEncryptInit;
 
     /// `C_MessageDecryptInit`: begins decrypting messages.
-    fn C_MessageDecryptInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_MessageDecryptInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
+    fn C_MessageDecryptInit;
 
     /// `C_MessageSignInit`: begins signing messages.
-    fn C_MessageSignInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_MessageSignInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
+    fn C_MessageSignInit;
 
     /// `C_MessageVerifyInit`: begins verifying messages.
-    fn C_MessageVerifyInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_MessageVerifyInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
+    fn C_MessageVerifyInit;
 }
 
 forwarded! {
@@ -58,7 +30,7 @@ forwarded! {
         ulPlaintextLen: CK_ULONG,
         pCiphertext: CK_BYTE_PTR,
         pulCiphertextLen: CK_ULONG_PTR,
-    );
+    ) [ulParameterLen, ulAssociatedDataLen, ulPlaintextLen];
 
     /// `C_EncryptMessageBegin`: begins a message.
     fn C_EncryptMessageBegin(
@@ -67,7 +39,7 @@ forwarded! {
         ulParameterLen: CK_ULONG,
         pAssociatedData: CK_BYTE_PTR,
         ulAssociatedDataLen: CK_ULONG,
-    );
+    ) [ulParameterLen, ulAssociatedDataLen];
 
     /// `C_EncryptMessageNext`: continues a message.
     fn C_EncryptMessageNext(
@@ -79,7 +51,7 @@ forwarded! {
         pCiphertextPart: CK_BYTE_PTR,
         pulCiphertextPartLen: CK_ULONG_PTR,
         flags: CK_FLAGS,
-    );
+    ) [ulParameterLen, ulPlaintextPartLen];
 
     /// `C_MessageEncryptFinal`: ends encrypting messages.
     fn C_MessageEncryptFinal(hSession: CK_SESSION_HANDLE);
@@ -95,7 +67,7 @@ forwarded! {
         ulCiphertextLen: CK_ULONG,
         pPlaintext: CK_BYTE_PTR,
         pulPlaintextLen: CK_ULONG_PTR,
-    );
+    ) [ulParameterLen, ulAssociatedDataLen, ulCiphertextLen];
 
     /// `C_DecryptMessageBegin`: begins a message.
     fn C_DecryptMessageBegin(
@@ -104,7 +76,7 @@ forwarded! {
         ulParameterLen: CK_ULONG,
         pAssociatedData: CK_BYTE_PTR,
         ulAssociatedDataLen: CK_ULONG,
-    );
+    ) [ulParameterLen, ulAssociatedDataLen];
 
     /// `C_DecryptMessageNext`: continues a message.
     fn C_DecryptMessageNext(
@@ -116,7 +88,7 @@ forwarded! {
         pPlaintextPart: CK_BYTE_PTR,
         pulPlaintextPartLen: CK_ULONG_PTR,
         flags: CK_FLAGS,
-    );
+    ) [ulParameterLen, ulCiphertextPartLen];
 
     /// `C_MessageDecryptFinal`: ends decrypting messages.
     fn C_MessageDecryptFinal(hSession: CK_SESSION_HANDLE);
@@ -130,10 +102,10 @@ forwarded! {
         ulDataLen: CK_ULONG,
         pSignature: CK_BYTE_PTR,
         pulSignatureLen: CK_ULONG_PTR,
-    );
+    ) [ulParameterLen, ulDataLen];
 
     /// `C_SignMessageBegin`: begins a message.
-    fn C_SignMessageBegin(hSession: CK_SESSION_HANDLE, pParameter: CK_VOID_PTR, ulParameterLen: CK_ULONG);
+    fn C_SignMessageBegin(hSession: CK_SESSION_HANDLE, pParameter: CK_VOID_PTR, ulParameterLen: CK_ULONG) [ulParameterLen];
 
     /// `C_SignMessageNext`: continues a message.
     fn C_SignMessageNext(
@@ -144,7 +116,7 @@ forwarded! {
         ulDataPartLen: CK_ULONG,
         pSignature: CK_BYTE_PTR,
         pulSignatureLen: CK_ULONG_PTR,
-    );
+    ) [ulParameterLen, ulDataPartLen];
 
     /// `C_MessageSignFinal`: ends signing messages.
     fn C_MessageSignFinal(hSession: CK_SESSION_HANDLE);
@@ -158,10 +130,10 @@ forwarded! {
         ulDataLen: CK_ULONG,
         pSignature: CK_BYTE_PTR,
         ulSignatureLen: CK_ULONG,
-    );
+    ) [ulParameterLen, ulDataLen, ulSignatureLen];
 
     /// `C_VerifyMessageBegin`: begins a message.
-    fn C_VerifyMessageBegin(hSession: CK_SESSION_HANDLE, pParameter: CK_VOID_PTR, ulParameterLen: CK_ULONG);
+    fn C_VerifyMessageBegin(hSession: CK_SESSION_HANDLE, pParameter: CK_VOID_PTR, ulParameterLen: CK_ULONG) [ulParameterLen];
 
     /// `C_VerifyMessageNext`: continues a message.
     fn C_VerifyMessageNext(
@@ -172,7 +144,7 @@ forwarded! {
         ulDataPartLen: CK_ULONG,
         pSignature: CK_BYTE_PTR,
         ulSignatureLen: CK_ULONG,
-    );
+    ) [ulParameterLen, ulDataPartLen, ulSignatureLen];
 
     /// `C_MessageVerifyFinal`: ends verifying messages.
     fn C_MessageVerifyFinal(hSession: CK_SESSION_HANDLE);

@@ -10,9 +10,6 @@ use crate::error::Error;
 use crate::lifecycle::{self, Object};
 
 forwarded! {
-    /// `C_FindObjectsInit`: begins a search.
-    fn C_FindObjectsInit(hSession: CK_SESSION_HANDLE, pTemplate: CK_ATTRIBUTE_PTR, ulCount: CK_ULONG);
-
     /// `C_FindObjectsFinal`: ends a search.
     fn C_FindObjectsFinal(hSession: CK_SESSION_HANDLE);
 }
@@ -26,6 +23,8 @@ entry! {
         phObject: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulCount) }?;
         forward!(call.C_CreateObject(hSession, pTemplate, ulCount, phObject))?;
         // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
         unsafe { args::show_handle(&call, phObject) }
@@ -40,6 +39,8 @@ entry! {
         phNewObject: CK_OBJECT_HANDLE_PTR,
     ) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulCount) }?;
         match call.object(hObject) {
             Object::Backend(object) => {
                 forward!(call.C_CopyObject(hSession, object, pTemplate, ulCount, phNewObject))?;
@@ -76,6 +77,7 @@ entry! {
         ulCount: CK_ULONG,
     ) {
         let call = lifecycle::enter()?;
+        args::check_attribute_count(pTemplate, ulCount)?;
         match call.object(hObject) {
             Object::Backend(object) => forward!(call.C_GetAttributeValue(hSession, object, pTemplate, ulCount)),
             Object::Mapped(_) => Err(Error::ObjectHandleInvalid),
@@ -90,10 +92,20 @@ entry! {
         ulCount: CK_ULONG,
     ) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulCount) }?;
         match call.object(hObject) {
             Object::Backend(object) => forward!(call.C_SetAttributeValue(hSession, object, pTemplate, ulCount)),
             Object::Mapped(_) => Err(Error::ObjectHandleInvalid),
         }
+    }
+
+    /// `C_FindObjectsInit`: begins a search.
+    fn C_FindObjectsInit(hSession: CK_SESSION_HANDLE, pTemplate: CK_ATTRIBUTE_PTR, ulCount: CK_ULONG) {
+        let call = lifecycle::enter()?;
+        // SAFETY: the client's template.
+        unsafe { args::check_template(pTemplate, ulCount) }?;
+        forward!(call.C_FindObjectsInit(hSession, pTemplate, ulCount))
     }
 
     /// `C_FindObjects`: the next objects that a search finds.
@@ -104,9 +116,15 @@ entry! {
         pulObjectCount: CK_ULONG_PTR,
     ) {
         let call = lifecycle::enter()?;
-        forward!(call.C_FindObjects(hSession, phObject, ulMaxObjectCount, pulObjectCount))?;
-        // SAFETY: the backend answered CKR_OK, so it wrote a count through the last pointer and as many handles, at
-        // most `ulMaxObjectCount`, through the first.
-        unsafe { args::show_handles(&call, phObject, ulMaxObjectCount, pulObjectCount) }
+        // A count of ours, so that what is read below is what the backend wrote.
+        let mut found: CK_ULONG = 0;
+        let found_or_null = if pulObjectCount.is_null() { pulObjectCount } else { &raw mut found };
+        forward!(call.C_FindObjects(hSession, phObject, ulMaxObjectCount, found_or_null))?;
+        // SAFETY: the backend answered CKR_OK, so it found a place for the count and wrote as many handles, at most
+        // `ulMaxObjectCount`, through the first pointer.
+        unsafe {
+            args::show_handles(&call, phObject, ulMaxObjectCount.min(found))?;
+            args::put_unaligned(pulObjectCount, found)
+        }
     }
 }

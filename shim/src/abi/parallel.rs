@@ -23,7 +23,7 @@ forwarded! {
         ulID: CK_ULONG,
         pData: CK_BYTE_PTR,
         ulData: CK_ULONG,
-    );
+    ) [ulData];
 }
 
 entry! {

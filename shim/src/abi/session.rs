@@ -6,6 +6,7 @@ use cryptoki_sys::{
     CK_UTF8CHAR_PTR, CK_VOID_PTR,
 };
 
+use super::args;
 use super::entry::{entry, forward, forwarded};
 use crate::error::Error;
 use crate::lifecycle::{self, Object};
@@ -37,7 +38,7 @@ forwarded! {
     );
 
     /// `C_Login`: logs in.
-    fn C_Login(hSession: CK_SESSION_HANDLE, userType: CK_USER_TYPE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG);
+    fn C_Login(hSession: CK_SESSION_HANDLE, userType: CK_USER_TYPE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG) [ulPinLen];
 
     /// `C_LoginUser` (3.0): logs in with a user name.
     fn C_LoginUser(
@@ -47,7 +48,7 @@ forwarded! {
         ulPinLen: CK_ULONG,
         pUsername: CK_UTF8CHAR_PTR,
         ulUsernameLen: CK_ULONG,
-    );
+    ) [ulPinLen, ulUsernameLen];
 
     /// `C_Logout`: logs out.
     fn C_Logout(hSession: CK_SESSION_HANDLE);
@@ -73,6 +74,7 @@ entry! {
         hAuthenticationKey: CK_OBJECT_HANDLE,
     ) {
         let call = lifecycle::enter()?;
+        args::plausible(ulOperationStateLen)?;
         match (call.object(hEncryptionKey), call.object(hAuthenticationKey)) {
             (Object::Backend(encryption_key), Object::Backend(authentication_key)) => {
                 forward!(call.C_SetOperationState(

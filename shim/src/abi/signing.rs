@@ -2,7 +2,9 @@
 
 use cryptoki_sys::{CK_BYTE_PTR, CK_MECHANISM_PTR, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR};
 
-use super::entry::{entry, forward, forwarded};
+use super::args;
+use super::entry::{entry, forward, forwarded, forwarded_init};
+use super::mechanism::Sound;
 use crate::error::Error;
 use crate::lifecycle::{self, Object};
 
@@ -10,17 +12,10 @@ entry! {
     /// `C_SignInit`: begins a signature.
     fn C_SignInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
         match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_SignInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
-
-    /// `C_SignRecoverInit`: begins a signature with recovery, which no mapped key makes.
-    fn C_SignRecoverInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_SignRecoverInit(hSession, pMechanism, key)),
+            Object::Backend(key) => forward!(call.C_SignInit(hSession, mechanism.as_ptr(), key)),
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }
     }
@@ -28,17 +23,10 @@ entry! {
     /// `C_VerifyInit`: begins a verification.
     fn C_VerifyInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
         let call = lifecycle::enter()?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
         match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_VerifyInit(hSession, pMechanism, key)),
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
-        }
-    }
-
-    /// `C_VerifyRecoverInit`: begins a verification with recovery, which no mapped key does.
-    fn C_VerifyRecoverInit(hSession: CK_SESSION_HANDLE, pMechanism: CK_MECHANISM_PTR, hKey: CK_OBJECT_HANDLE) {
-        let call = lifecycle::enter()?;
-        match call.object(hKey) {
-            Object::Backend(key) => forward!(call.C_VerifyRecoverInit(hSession, pMechanism, key)),
+            Object::Backend(key) => forward!(call.C_VerifyInit(hSession, mechanism.as_ptr(), key)),
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }
     }
@@ -52,13 +40,24 @@ entry! {
         ulSignatureLen: CK_ULONG,
     ) {
         let call = lifecycle::enter()?;
+        args::plausible(ulSignatureLen)?;
+        // SAFETY: the client's mechanism.
+        let mut mechanism = unsafe { Sound::read(pMechanism) };
         match call.object(hKey) {
             Object::Backend(key) => {
-                forward!(call.C_VerifySignatureInit(hSession, pMechanism, key, pSignature, ulSignatureLen))
+                forward!(call.C_VerifySignatureInit(hSession, mechanism.as_ptr(), key, pSignature, ulSignatureLen))
             }
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }
     }
+}
+
+forwarded_init! {
+    /// `C_SignRecoverInit`: begins a signature with recovery, which no mapped key makes.
+    fn C_SignRecoverInit;
+
+    /// `C_VerifyRecoverInit`: begins a verification with recovery, which no mapped key does.
+    fn C_VerifyRecoverInit;
 }
 
 forwarded! {
@@ -69,10 +68,10 @@ forwarded! {
         ulDataLen: CK_ULONG,
         pSignature: CK_BYTE_PTR,
         pulSignatureLen: CK_ULONG_PTR,
-    );
+    ) [ulDataLen];
 
     /// `C_SignUpdate`: continues a signature.
-    fn C_SignUpdate(hSession: CK_SESSION_HANDLE, pPart: CK_BYTE_PTR, ulPartLen: CK_ULONG);
+    fn C_SignUpdate(hSession: CK_SESSION_HANDLE, pPart: CK_BYTE_PTR, ulPartLen: CK_ULONG) [ulPartLen];
 
     /// `C_SignFinal`: ends a signature.
     fn C_SignFinal(hSession: CK_SESSION_HANDLE, pSignature: CK_BYTE_PTR, pulSignatureLen: CK_ULONG_PTR);
@@ -84,7 +83,7 @@ forwarded! {
         ulDataLen: CK_ULONG,
         pSignature: CK_BYTE_PTR,
         pulSignatureLen: CK_ULONG_PTR,
-    );
+    ) [ulDataLen];
 
     /// `C_Verify`: verifies in one part.
     fn C_Verify(
@@ -93,13 +92,13 @@ forwarded! {
         ulDataLen: CK_ULONG,
         pSignature: CK_BYTE_PTR,
         ulSignatureLen: CK_ULONG,
-    );
+    ) [ulDataLen, ulSignatureLen];
 
     /// `C_VerifyUpdate`: continues a verification.
-    fn C_VerifyUpdate(hSession: CK_SESSION_HANDLE, pPart: CK_BYTE_PTR, ulPartLen: CK_ULONG);
+    fn C_VerifyUpdate(hSession: CK_SESSION_HANDLE, pPart: CK_BYTE_PTR, ulPartLen: CK_ULONG) [ulPartLen];
 
     /// `C_VerifyFinal`: ends a verification.
-    fn C_VerifyFinal(hSession: CK_SESSION_HANDLE, pSignature: CK_BYTE_PTR, ulSignatureLen: CK_ULONG);
+    fn C_VerifyFinal(hSession: CK_SESSION_HANDLE, pSignature: CK_BYTE_PTR, ulSignatureLen: CK_ULONG) [ulSignatureLen];
 
     /// `C_VerifyRecover`: verifies and recovers the data.
     fn C_VerifyRecover(
@@ -108,13 +107,13 @@ forwarded! {
         ulSignatureLen: CK_ULONG,
         pData: CK_BYTE_PTR,
         pulDataLen: CK_ULONG_PTR,
-    );
+    ) [ulSignatureLen];
 
     /// `C_VerifySignature`: (3.2) verifies in one part.
-    fn C_VerifySignature(hSession: CK_SESSION_HANDLE, pData: CK_BYTE_PTR, ulDataLen: CK_ULONG);
+    fn C_VerifySignature(hSession: CK_SESSION_HANDLE, pData: CK_BYTE_PTR, ulDataLen: CK_ULONG) [ulDataLen];
 
     /// `C_VerifySignatureUpdate`: (3.2) continues a verification.
-    fn C_VerifySignatureUpdate(hSession: CK_SESSION_HANDLE, pPart: CK_BYTE_PTR, ulPartLen: CK_ULONG);
+    fn C_VerifySignatureUpdate(hSession: CK_SESSION_HANDLE, pPart: CK_BYTE_PTR, ulPartLen: CK_ULONG) [ulPartLen];
 
     /// `C_VerifySignatureFinal`: (3.2) ends a verification.
     fn C_VerifySignatureFinal(hSession: CK_SESSION_HANDLE);

@@ -26,10 +26,10 @@ forwarded! {
     fn C_GetMechanismInfo(slotID: CK_SLOT_ID, r#type: CK_MECHANISM_TYPE, pInfo: CK_MECHANISM_INFO_PTR);
 
     /// `C_InitToken`: makes a token empty.
-    fn C_InitToken(slotID: CK_SLOT_ID, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG, pLabel: CK_UTF8CHAR_PTR);
+    fn C_InitToken(slotID: CK_SLOT_ID, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG, pLabel: CK_UTF8CHAR_PTR) [ulPinLen];
 
     /// `C_InitPIN`: the security officer sets the user's PIN.
-    fn C_InitPIN(hSession: CK_SESSION_HANDLE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG);
+    fn C_InitPIN(hSession: CK_SESSION_HANDLE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG) [ulPinLen];
 
     /// `C_SetPIN`: changes the PIN of whoever is logged in.
     fn C_SetPIN(
@@ -38,7 +38,7 @@ forwarded! {
         ulOldLen: CK_ULONG,
         pNewPin: CK_UTF8CHAR_PTR,
         ulNewLen: CK_ULONG,
-    );
+    ) [ulOldLen, ulNewLen];
 }
 
 entry! {

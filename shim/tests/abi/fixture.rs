@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 use std::ptr;
 
 use cryptoki_sys::{
-    CK_FUNCTION_LIST, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CKF_RW_SESSION, CKF_SERIAL_SESSION, CKR_OK,
+    CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CKF_OS_LOCKING_OK,
+    CKF_RW_SESSION, CKF_SERIAL_SESSION, CKR_OK,
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use tempfile::TempDir;
@@ -213,6 +214,19 @@ impl Pkcs11 {
 
     pub fn initialize(&self) -> CK_RV {
         ck!(self, C_Initialize(ptr::null_mut()))
+    }
+
+    /// For use by several threads, which a null argument does not promise.
+    pub fn initialize_for_threads(&self) -> CK_RV {
+        let mut args = CK_C_INITIALIZE_ARGS {
+            CreateMutex: None,
+            DestroyMutex: None,
+            LockMutex: None,
+            UnlockMutex: None,
+            flags: CKF_OS_LOCKING_OK,
+            pReserved: ptr::null_mut(),
+        };
+        ck!(self, C_Initialize((&raw mut args).cast()))
     }
 
     pub fn finalize(&self) -> CK_RV {

@@ -67,7 +67,7 @@ fn fork_while_other_threads_call() {
 
     scenario("fork::fork_while_other_threads_call", World::softhsm, || {
         let module = Pkcs11::holdfast();
-        module.initialize();
+        module.initialize_for_threads();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..3 {

@@ -9,6 +9,7 @@ mod defective;
 mod exports;
 mod fixture;
 mod fork;
+mod hostile;
 
 mod interfaces;
 mod lifecycle;

@@ -10,6 +10,7 @@
 //   INIT_FAILS         C_Initialize answers CKR_DEVICE_ERROR
 //   FORK_AWARE         notices a fork by itself
 //   STUBBORN           stays initialised in a child, whatever it is told
+//   INERT              almost every function answers CKR_OK and does nothing
 //   GROWING            lists are longer at the second call than at the first
 #include <string.h>
 #include <unistd.h>
@@ -80,6 +81,7 @@ static U get_slot_list(B present, U *slots, U *count) {
 #ifdef GROWING
     have = 1 + calls++;
 #endif
+    if (!count) return ARGUMENTS_BAD;
     if (slots && *count < have) { *count = have; return BUFFER_TOO_SMALL; }
     if (slots) for (U i = 0; i < have; i++) slots[i] = i + 1;
     *count = have;
@@ -92,6 +94,7 @@ static U get_mechanism_list(U slot, U *list, U *count) {
 #ifdef GROWING
     have = 2 + (calls++ & 3);
 #endif
+    if (!count) return ARGUMENTS_BAD;
     if (list && *count < have) { *count = have; return BUFFER_TOO_SMALL; }
     if (list) for (U i = 0; i < have; i++) list[i] = 0x1040 + i;
     *count = have;
@@ -103,14 +106,14 @@ static U get_function_list(void **list);
 EXPORT U C_OpenSession(U slot, U flags, void *application, void *notify, U *session) {
     (void)slot, (void)flags, (void)application, (void)notify;
     if (!is_ready()) return NOT_INITIALIZED;
-    *session = 1;
+    if (session) *session = 1;
     return OK;
 }
 
 EXPORT U C_GenerateRandom(U session, B *data, U length) {
     (void)session;
     if (!is_ready()) return NOT_INITIALIZED;
-    memset(data, 4, length);
+    if (data && length <= 4096) memset(data, 4, length);
     return OK;
 }
 
@@ -195,7 +198,12 @@ static U encapsulate_key(U session, Mechanism *mechanism, U public_key, Attribut
 #define NONE ((void *)any)
 static struct { Version version; void *functions[68]; } list_2_40 = {{2, 40}, {
     initialize, finalize, NONE, get_function_list, get_slot_list, NONE, NONE, get_mechanism_list,
-#ifndef HOLES
+#ifdef INERT
+    NONE, NONE, NONE, NONE, C_OpenSession, NONE, NONE, NONE, NONE, NONE, NONE, NONE,
+    NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE,
+    NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE,
+    NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE,
+#elif !defined HOLES
     NONE, NONE, NONE, NONE, C_OpenSession, NONE, NONE, NONE, NONE, set_operation_state, NONE, NONE,
     create_object, copy_object, use_object, use_object, use_object, use_object, NONE, find_objects, NONE,
     use_object_third, NONE, NONE, NONE, use_object_third, NONE, NONE, NONE,
@@ -237,7 +245,9 @@ static void *list_of(B minor) {
     list_3.functions[72] = list_3.functions[77] = list_3.functions[82] = list_3.functions[87] = use_object_third;
     if (minor >= 2) {
         for (int i = 92; i < 104; i++) list_3.functions[i] = NONE;
+#ifndef INERT
         list_3.functions[92] = encapsulate_key;
+#endif
         list_3.functions[103] = 0;
     } else {
         // What lies behind a 3.0 list is not a function.

@@ -51,6 +51,7 @@ fn a_wallet_with_words_takes_keys_and_keeps_the_words_to_the_file() {
     assert_eq!(json["wallet"]["recovery"], "bip39");
     assert_eq!(json["wallet"]["confirmed"], true);
     assert_eq!(json["wallet"]["recoverable"], true);
+    assert_eq!(json["wallet"]["derivation_agrees"], true, "the device derives as the standards say");
 
     let words = std::fs::read_to_string(world.path("words")).unwrap();
     assert_eq!(words.split_ascii_whitespace().count(), 24);

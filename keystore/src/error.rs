@@ -69,9 +69,7 @@ pub enum Error {
         slot: i32,
     },
     /// The key belongs to another device than the one attached.
-    #[error(
-        "{node} is a key of device {recorded}, but device {attached} is attached: attach the right one, or bring the keys back with `holdfast wallet recover`"
-    )]
+    #[error("{node} is a key of device {recorded}, but device {attached} is attached: attach the right one")]
     OtherDevice {
         /// The key's node.
         node: String,

@@ -67,7 +67,7 @@ pub enum Finding {
     DeviceUnreachable(String),
     /// A wallet that belongs to another device than the one attached.
     #[error(
-        "wallet {name} is on device {recorded}, but device {attached} is attached: its keys cannot sign here; `holdfast wallet recover` brings them back from words"
+        "wallet {name} is on device {recorded}, but device {attached} is attached: its keys cannot sign here; attach the right one"
     )]
     OtherDevice {
         /// The wallet's name.
@@ -79,7 +79,7 @@ pub enum Finding {
     },
     /// A node of one of our wallets that the store does not know.
     #[error(
-        "{wallet} {path} (slot {slot}) is on the device but not in the store: `holdfast repair` can record it as a key"
+        "{wallet} {path} (slot {slot}) is on the device but not in the store, which may be an older copy: nothing is done to it"
     )]
     UnrecordedNode {
         /// The wallet's name.
@@ -91,7 +91,7 @@ pub enum Finding {
     },
     /// A recorded wallet whose seed is not on the device.
     #[error(
-        "the seed of wallet {name} is not on the device: its keys are lost unless it is recovered with `holdfast wallet recover`"
+        "the seed of wallet {name} is not on the device: its keys cannot sign; keep its recovery words, if it has any, and make new keys"
     )]
     WalletMissing {
         /// The wallet's name.

@@ -47,7 +47,7 @@ pub enum StoreError {
         what: String,
     },
     /// The file's schema is not one that this version reads.
-    #[error("{}: the store has schema version {found}, this version reads {supported}; {}", path.display(), if *found > *newest { "install the newer version of Holdfast" } else { "run `holdfast migrate`" })]
+    #[error("{}: the store has schema version {found}, this version reads {supported}; {}", path.display(), if *found > *newest { "install the newer version of Holdfast" } else { "install the version of Holdfast that wrote it" })]
     UnknownVersion {
         /// The store.
         path: PathBuf,

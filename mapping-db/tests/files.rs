@@ -84,7 +84,7 @@ fn versions_that_are_not_known_are_refused_by_name() {
     let error = running.write::<_, StoreError>(|tx| tx.retire_all_wallets()).unwrap_err();
     assert!(matches!(error, StoreError::UnknownVersion { found: 99, .. }), "a running process too: {error}");
     set("PRAGMA user_version = 0");
-    assert!(Store::open(&location).unwrap_err().to_string().contains("holdfast migrate"));
+    assert!(Store::open(&location).unwrap_err().to_string().contains("install the version"));
     set("PRAGMA user_version = 1; PRAGMA application_id = 7");
     assert!(matches!(Store::open(&location), Err(StoreError::Corrupt { .. })), "somebody else's database");
 }

@@ -60,6 +60,9 @@
 //! `error-after`, `disconnect`, `short-reply`, `null-reply`, `bad-point`, `other-key`, `wrong-signature`, `wrong-slot`, and
 //! `fault --times`: all for tests that need a device to misbehave in a particular way.
 
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
 pub mod abi;
 pub mod admin;
 pub mod behaviour;

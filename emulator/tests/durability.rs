@@ -17,16 +17,15 @@ fn start(device: &TempDevice, test: &str, role: &str) -> Child {
     device.role(test, role).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the test runs again")
 }
 
-/// The slots that a child told us of, one a line after `slot `.
-fn told(child: &mut Child) -> Vec<(i32, String)> {
-    let output = BufReader::new(child.stdout.take().expect("piped"));
-    let lines = output.lines().map_while(Result::ok);
-    lines
-        .filter_map(|line| {
-            let (slot, key) = line.strip_prefix("slot ")?.split_once(' ')?;
-            Some((slot.parse().ok()?, key.to_owned()))
-        })
-        .collect()
+/// What a child tells us, line by line.
+fn output(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok)
+}
+
+/// The slot and the key that a line after `slot ` tells of.
+fn told(line: &str) -> Option<(i32, String)> {
+    let (slot, key) = line.strip_prefix("slot ")?.split_once(' ')?;
+    Some((slot.parse().ok()?, key.to_owned()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -56,13 +55,15 @@ fn keys_told_of_survive_kill_9_at_any_moment() {
     let mut seen = BTreeSet::new();
     for round in 0..60_u64 {
         let mut child = start(&device, test, "churn");
-        // Long enough for the first keys, and never the same.
-        thread::sleep(Duration::from_micros(8_000 + round * 977 % 23_000));
+        let mut lines = output(&mut child);
+        seen.extend(lines.by_ref().find_map(|line| told(&line)));
+        // From now on it makes keys, each in a few milliseconds; never the same moment of them.
+        thread::sleep(Duration::from_micros(round * 977 % 9_000));
         child.kill().expect("it is still running");
         child.wait().expect("it ended");
-        seen.extend(told(&mut child));
+        seen.extend(lines.filter_map(|line| told(&line)));
     }
-    assert!(seen.len() > 20, "only {} keys were made", seen.len());
+    assert!(seen.len() >= 60, "only {} keys were made", seen.len());
     for (slot, key) in &seen {
         assert_eq!(device.slot(*slot)["public_key"], key.as_str(), "slot {slot}");
     }
@@ -95,7 +96,8 @@ fn processes_and_threads_never_get_the_same_slot() {
     }
     let device = TempDevice::new(&[]);
     let mut children: Vec<_> = (0..6).map(|_| start(&device, test, "client")).collect();
-    let all: Vec<_> = children.iter_mut().flat_map(told).collect();
+    let lines = children.iter_mut().flat_map(output);
+    let all: Vec<_> = lines.filter_map(|line| told(&line)).collect();
     assert!(children.iter_mut().all(|child| child.wait().expect("it ended").success()));
     let slots: BTreeSet<_> = all.iter().map(|(slot, _)| *slot).collect();
     let keys: BTreeSet<_> = all.iter().map(|(_, key)| key).collect();

@@ -24,7 +24,7 @@ use zk_app_utils::{Error, Result};
 ///
 /// Exit codes: 0 done, 1 the device refused, 2 usage, 3 there is no device or its files cannot be used.
 #[derive(Parser)]
-#[command(name = "holdfast-emulator", version, max_term_width = 100)]
+#[command(name = "holdfast-emulator", version, max_term_width = 100, after_long_help = JSON_HELP)]
 struct Cli {
     /// The device's directory
     #[arg(long, global = true, value_name = "DIR", env = STATE_VARIABLE)]
@@ -35,6 +35,25 @@ struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
+
+/// The shapes of what `--json` answers, which are stable.
+const JSON_HELP: &str = "\
+JSON answers, one object each:
+  create, show, set-firmware, wipe  {model, firmware, serial, affected, boots, capacity, used, slip39_session, wallets: []}
+  power-cycle                       {boots, lost: [SLOT]}
+  slots                             {capacity, slots: [KEY], foreign: [KEY]}
+      KEY                           {slot, type, origin, wallet, node, public_key, volatile, export_disabled}
+      type                          p256, secp256k1, ed25519, x25519
+      origin                        factory, generated, wallet, oversight, ephemeral (slot -1), foreign
+      wallet, node                  null outside wallets
+      public_key                    hexadecimal: X and Y, or 32 bytes
+  remove-slot                       {removed: [SLOT]}
+  fault ..., fault clear, list      {faults: [{call, after, times, kind}]}, those still to happen
+  latency                           {latencies: {CALL: MS}}
+  trace on, off                     {trace}
+  trace show                        {calls: [{pid, call, result}]}
+  breach                            {self_destruct}
+  all others                        {}";
 
 #[derive(Subcommand)]
 enum Verb {

@@ -6,7 +6,7 @@ use cryptoki_sys::{
     CK_RV, CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED,
     CKR_FUNCTION_FAILED, CKR_FUNCTION_NOT_SUPPORTED, CKR_GENERAL_ERROR, CKR_HOST_MEMORY,
     CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_HANDLE_INVALID, CKR_KEY_INDIGESTIBLE, CKR_KEY_NOT_WRAPPABLE,
-    CKR_KEY_UNEXTRACTABLE, CKR_OBJECT_HANDLE_INVALID, CKR_WRAPPING_KEY_HANDLE_INVALID,
+    CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_PARAM_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_WRAPPING_KEY_HANDLE_INVALID,
 };
 
 /// Why a call failed. The message is for the log; the client gets [`Error::code`].
@@ -27,6 +27,9 @@ pub enum Error {
     /// An argument that no backend may see: null, misaligned, too long, or contradictory.
     #[error("bad argument: {0}")]
     ArgumentsBad(&'static str),
+    /// A mechanism parameter that cannot be read.
+    #[error("bad mechanism parameter: {0}")]
+    MechanismParamInvalid(&'static str),
     /// The client's buffer is too small; its length argument says what is needed.
     #[error("the buffer is too small")]
     BufferTooSmall,
@@ -128,6 +131,7 @@ impl Error {
             Self::NotInitialized => CKR_CRYPTOKI_NOT_INITIALIZED,
             Self::AlreadyInitialized => CKR_CRYPTOKI_ALREADY_INITIALIZED,
             Self::ArgumentsBad(_) => CKR_ARGUMENTS_BAD,
+            Self::MechanismParamInvalid(_) => CKR_MECHANISM_PARAM_INVALID,
             Self::BufferTooSmall => CKR_BUFFER_TOO_SMALL,
             Self::FunctionNotSupported => CKR_FUNCTION_NOT_SUPPORTED,
             Self::NoSuchInterface => CKR_FUNCTION_FAILED,
@@ -161,6 +165,7 @@ impl Error {
             | Self::NotInitialized
             | Self::AlreadyInitialized
             | Self::ArgumentsBad(_)
+            | Self::MechanismParamInvalid(_)
             | Self::BufferTooSmall
             | Self::FunctionNotSupported
             | Self::NoSuchInterface

@@ -368,3 +368,87 @@ fn barrier_in_all_threads() {
     }
     fence(Ordering::SeqCst);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Tells whether it was freed.
+    struct Guarded(Arc<AtomicBool>);
+
+    impl Drop for Guarded {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    // One test: slots count the calls of all gates, so that gates of tests at the same time would wait for each other.
+    #[test]
+    fn a_gate_opens_closes_and_waits() {
+        static GATE: Gate<Guarded> = Gate::new();
+        assert!(GATE.enter().is_none());
+        let freed = Arc::new(AtomicBool::new(false));
+
+        let transition = GATE.begin(SOON).unwrap();
+        assert!(!transition.is_open() && !transition.forked());
+        assert!(GATE.begin(SOON).is_none(), "not twice by the same thread");
+        assert!(transition.close(SOON).is_none());
+        transition.open(Box::new(Guarded(Arc::clone(&freed))));
+        assert!(transition.is_open());
+        drop(transition);
+
+        // Calls nest, and closing waits for the last of them.
+        std::thread::scope(|scope| {
+            let (entered_sender, entered) = std::sync::mpsc::channel();
+            let (leave_sender, leave) = std::sync::mpsc::channel();
+            let seen = Arc::clone(&freed);
+            scope.spawn(move || {
+                let outer = GATE.enter().unwrap();
+                drop(GATE.enter().unwrap());
+                entered_sender.send(()).unwrap();
+                leave.recv().unwrap();
+                assert!(!seen.load(Ordering::SeqCst) && !outer.0.load(Ordering::SeqCst));
+            });
+            entered.recv().unwrap();
+            let transition = GATE.begin(SOON).unwrap();
+            let release = scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(GATE.enter().is_none(), "closed to newcomers while it drains");
+                leave_sender.send(()).unwrap();
+            });
+            assert!(matches!(transition.close(SOON), Some(Closed::Drained(_))));
+            release.join().unwrap();
+        });
+        assert!(freed.load(Ordering::SeqCst));
+
+        // Whoever stays keeps what is behind the gate.
+        let freed = Arc::new(AtomicBool::new(false));
+        GATE.begin(SOON).unwrap().open(Box::new(Guarded(Arc::clone(&freed))));
+        let call = GATE.enter().unwrap();
+        let transition = GATE.begin(SOON).unwrap();
+        assert!(matches!(transition.close(Duration::ZERO), Some(Closed::Busy)));
+        assert!(!call.0.load(Ordering::SeqCst));
+        drop(call);
+        assert!(!freed.load(Ordering::SeqCst));
+
+        // Opened again, and closed as by a fork.
+        transition.open(Box::new(Guarded(freed)));
+        drop(transition);
+        assert!(GATE.enter().is_some());
+        GATE.close_after_fork();
+        assert!(GATE.enter().is_none());
+        assert!(GATE.begin(SOON).unwrap().forked());
+        assert!(!GATE.begin(SOON).unwrap().forked());
+    }
+
+    #[test]
+    fn the_kernel_wipes_the_page() {
+        // Where the fallback is in use, tests of forks without handlers would fail for no fault of ours.
+        let page = wiped_on_fork().expect("Linux 4.14");
+        // SAFETY: mapped just now, for nobody else.
+        unsafe { libc::munmap(page.cast(), PAGE_BYTES) };
+    }
+}

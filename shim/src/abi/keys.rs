@@ -5,9 +5,9 @@ use cryptoki_sys::{
     CK_ULONG, CK_ULONG_PTR,
 };
 
-use super::args;
 use super::entry::{entry, forward};
 use super::mechanism::{self, Sound, Translated};
+use super::{args, handles};
 use crate::error::Error;
 use crate::lifecycle::{self, Object};
 
@@ -27,7 +27,7 @@ entry! {
         unsafe { args::check_template(pTemplate, ulCount) }?;
         forward!(call.C_GenerateKey(hSession, mechanism.as_ptr(), pTemplate, ulCount, phKey))?;
         // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
-        unsafe { args::show_handle(&call, phKey) }
+        unsafe { handles::show_handle(&call, phKey) }
     }
 
     /// `C_GenerateKeyPair`: makes a key pair.
@@ -61,8 +61,8 @@ entry! {
         ))?;
         // SAFETY: the backend answered CKR_OK, so it wrote a handle through each of these pointers.
         unsafe {
-            args::show_handle(&call, phPublicKey)?;
-            args::show_handle(&call, phPrivateKey)
+            handles::show_handle(&call, phPublicKey)?;
+            handles::show_handle(&call, phPrivateKey)
         }
     }
 
@@ -150,7 +150,7 @@ entry! {
                     phKey
                 ))?;
                 // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
-                unsafe { args::show_handle(&call, phKey) }
+                unsafe { handles::show_handle(&call, phKey) }
             }
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }
@@ -191,7 +191,7 @@ entry! {
                     phKey
                 ))?;
                 // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
-                unsafe { args::show_handle(&call, phKey) }
+                unsafe { handles::show_handle(&call, phKey) }
             }
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }
@@ -220,7 +220,7 @@ entry! {
                 // SAFETY: the backend answered CKR_OK. Mechanisms that leave their keys elsewhere (TLS key material)
                 // take a null pointer here.
                 unsafe {
-                    args::show_handle(&call, phKey)?;
+                    handles::show_handle(&call, phKey)?;
                     mechanism::show_key_material(&call, mechanism)
                 }
             }
@@ -261,7 +261,7 @@ entry! {
                     return Ok(());
                 }
                 // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
-                unsafe { args::show_handle(&call, phKey) }
+                unsafe { handles::show_handle(&call, phKey) }
             }
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }
@@ -297,7 +297,7 @@ entry! {
                     phKey
                 ))?;
                 // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
-                unsafe { args::show_handle(&call, phKey) }
+                unsafe { handles::show_handle(&call, phKey) }
             }
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }

@@ -18,7 +18,7 @@ use cryptoki_sys::{
     CKM_TLS12_KEY_AND_MAC_DERIVE, CKM_X9_42_DH_HYBRID_DERIVE, CKM_X9_42_MQV_DERIVE,
 };
 
-use super::args;
+use super::{args, handles};
 use crate::error::Error;
 use crate::lifecycle::{Instance, Object};
 use crate::route;
@@ -191,9 +191,9 @@ pub unsafe fn show_key_material(instance: &Instance, pointer: CK_MECHANISM_PTR) 
     }
     // SAFETY: not null, so the backend has written the handles there.
     unsafe {
-        args::show_handle(instance, &raw mut (*material).hClientMacSecret)?;
-        args::show_handle(instance, &raw mut (*material).hServerMacSecret)?;
-        args::show_handle(instance, &raw mut (*material).hClientKey)?;
-        args::show_handle(instance, &raw mut (*material).hServerKey)
+        handles::show_handle(instance, &raw mut (*material).hClientMacSecret)?;
+        handles::show_handle(instance, &raw mut (*material).hServerMacSecret)?;
+        handles::show_handle(instance, &raw mut (*material).hClientKey)?;
+        handles::show_handle(instance, &raw mut (*material).hServerKey)
     }
 }

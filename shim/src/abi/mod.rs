@@ -6,6 +6,7 @@ pub mod calls;
 pub mod entry;
 pub mod fork;
 pub mod gate;
+pub mod handles;
 pub mod mechanism;
 pub mod tables;
 

@@ -4,8 +4,8 @@ use cryptoki_sys::{
     CK_ATTRIBUTE_PTR, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE_PTR, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR,
 };
 
-use super::args;
 use super::entry::{entry, forward, forwarded};
+use super::{args, handles};
 use crate::error::Error;
 use crate::lifecycle::{self, Object};
 
@@ -27,7 +27,7 @@ entry! {
         unsafe { args::check_template(pTemplate, ulCount) }?;
         forward!(call.C_CreateObject(hSession, pTemplate, ulCount, phObject))?;
         // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
-        unsafe { args::show_handle(&call, phObject) }
+        unsafe { handles::show_handle(&call, phObject) }
     }
 
     /// `C_CopyObject`: makes a copy of an object.
@@ -45,7 +45,7 @@ entry! {
             Object::Backend(object) => {
                 forward!(call.C_CopyObject(hSession, object, pTemplate, ulCount, phNewObject))?;
                 // SAFETY: the backend answered CKR_OK, so it wrote a handle through this pointer.
-                unsafe { args::show_handle(&call, phNewObject) }
+                unsafe { handles::show_handle(&call, phNewObject) }
             }
             Object::Mapped(_) => Err(Error::ObjectHandleInvalid),
         }
@@ -123,7 +123,7 @@ entry! {
         // SAFETY: the backend answered CKR_OK, so it found a place for the count and wrote as many handles, at most
         // `ulMaxObjectCount`, through the first pointer.
         unsafe {
-            args::show_handles(&call, phObject, ulMaxObjectCount.min(found))?;
+            handles::show_handles(&call, phObject, ulMaxObjectCount.min(found))?;
             args::put_unaligned(pulObjectCount, found)
         }
     }

@@ -2,8 +2,8 @@
 
 use cryptoki_sys::{CK_ASYNC_DATA, CK_BYTE_PTR, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR, CK_UTF8CHAR_PTR};
 
-use super::args;
 use super::entry::{entry, forward, forwarded};
+use super::handles;
 use crate::lifecycle;
 
 forwarded! {
@@ -33,8 +33,8 @@ entry! {
         forward!(call.C_AsyncComplete(hSession, pFunctionName, pResult))?;
         // SAFETY: the backend answered CKR_OK, so it wrote its result through this pointer.
         unsafe {
-            args::show_handle(&call, args::field(pResult, |result| &raw mut (*result).hObject))?;
-            args::show_handle(&call, args::field(pResult, |result| &raw mut (*result).hAdditionalObject))
+            handles::show_handle(&call, handles::field(pResult, |result| &raw mut (*result).hObject))?;
+            handles::show_handle(&call, handles::field(pResult, |result| &raw mut (*result).hAdditionalObject))
         }
     }
 }

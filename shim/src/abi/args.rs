@@ -116,7 +116,7 @@ impl<'a> InSlice<'a> {
     /// Null, or good for reading `length` bytes, which nobody changes during `'a`.
     pub unsafe fn read(pointer: *const u8, length: CK_ULONG) -> Result<Self, Error> {
         // SAFETY: as for this function.
-        Ok(Self(unsafe { slice(pointer, length, usize::MAX) }?))
+        Ok(Self(unsafe { slice(pointer, length, MAX_BYTES as usize) }?))
     }
 
     /// The bytes.
@@ -218,7 +218,8 @@ impl Mechanism<'_> {
         // SAFETY: as for this function.
         let mechanism = unsafe { reference(pointer, "pMechanism is null or misaligned") }?;
         // SAFETY: as for this function.
-        let parameter = unsafe { slice(mechanism.pParameter.cast::<u8>(), mechanism.ulParameterLen, usize::MAX) }?;
+        let parameter =
+            unsafe { slice(mechanism.pParameter.cast::<u8>(), mechanism.ulParameterLen, MAX_BYTES as usize) }?;
         Ok(Self { kind: mechanism.mechanism, parameter })
     }
 }
@@ -286,7 +287,7 @@ impl<'a> Template<'a> {
         let attributes = unsafe { slice(pointer, count, MAX_ATTRIBUTES) }?;
         for attribute in attributes {
             // SAFETY: as for this function. Checked here, so that `attributes` has nothing left to refuse.
-            unsafe { slice(attribute.pValue.cast::<u8>().cast_const(), attribute.ulValueLen, usize::MAX) }?;
+            unsafe { slice(attribute.pValue.cast::<u8>().cast_const(), attribute.ulValueLen, MAX_BYTES as usize) }?;
         }
         Ok(Self { attributes })
     }
@@ -305,7 +306,8 @@ impl<'a> Template<'a> {
     pub fn attributes(&self) -> impl Iterator<Item = Attribute<'a>> + use<'a> {
         self.attributes.iter().map(|attribute| {
             // SAFETY: as `read` promised; it failed for values that cannot be read.
-            let value = unsafe { slice(attribute.pValue.cast::<u8>().cast_const(), attribute.ulValueLen, usize::MAX) };
+            let value =
+                unsafe { slice(attribute.pValue.cast::<u8>().cast_const(), attribute.ulValueLen, MAX_BYTES as usize) };
             Attribute { kind: attribute.type_, value: value.unwrap_or(&[]) }
         })
     }

@@ -1,7 +1,7 @@
 //! The backend module: load, negotiate versions, call.
 #![allow(unsafe_code, reason = "the backend is C; nothing but this file loads it")]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -38,6 +38,18 @@ pub struct Backend {
     pub functions: CK_FUNCTION_LIST_3_2,
     /// What it offers beside 2.40.
     pub offers: Offers,
+    errors: Option<OpensslErrors>,
+}
+
+/// The error queue of the OpenSSL that the backend is linked with, if it is.
+///
+/// SoftHSM2 leaves errors there whenever it starts, because it looks for an OpenSSL engine that is not there. A server's
+/// worker initialises us in the middle of its first TLS handshake, after the fork, and would take them for its own: that
+/// handshake failed.
+#[derive(Clone, Copy)]
+struct OpensslErrors {
+    set_mark: unsafe extern "C" fn() -> c_int,
+    pop_to_mark: unsafe extern "C" fn() -> c_int,
 }
 
 /// The 3.x interfaces of a backend.
@@ -91,16 +103,16 @@ impl Backend {
         if tables::holds_our_functions(&functions) {
             return Err(BackendError::Loop { path: path.to_owned() });
         }
-        Ok(Self { path: path.to_owned(), functions, offers })
+        Ok(Self { path: path.to_owned(), functions, offers, errors: OpensslErrors::of(library) })
     }
 
     /// The backend's `C_Initialize`.
     pub fn initialize(&self, args: &InitializeArgs) -> CK_RV {
-        match self.functions.C_Initialize {
+        let Some(function) = self.functions.C_Initialize else { return CKR_FUNCTION_NOT_SUPPORTED };
+        OpensslErrors::keep(self.errors, || {
             // SAFETY: the client's argument, which it promises to be valid until its own C_Initialize returns.
-            Some(function) => unsafe { function(args.as_ptr()) },
-            None => CKR_FUNCTION_NOT_SUPPORTED,
-        }
+            unsafe { function(args.as_ptr()) }
+        })
     }
 
     /// The backend's `C_Finalize`.
@@ -110,6 +122,29 @@ impl Backend {
             Some(function) => unsafe { function(ptr::null_mut()) },
             None => CKR_FUNCTION_NOT_SUPPORTED,
         }
+    }
+}
+
+impl OpensslErrors {
+    /// Those of the OpenSSL among the libraries that the backend brought along.
+    fn of(library: &Library) -> Option<Self> {
+        type Function = unsafe extern "C" fn() -> c_int;
+        let function = |name: &CStr| {
+            // SAFETY: both have this type in every OpenSSL (ERR_set_mark(3)); null becomes `None`.
+            unsafe { std::mem::transmute::<*mut c_void, Option<Function>>(symbol(library, name)) }
+        };
+        Some(Self { set_mark: function(c"ERR_set_mark")?, pop_to_mark: function(c"ERR_pop_to_mark")? })
+    }
+
+    /// Runs `body`, and takes away the errors that it leaves and no others.
+    fn keep<T>(errors: Option<Self>, body: impl FnOnce() -> T) -> T {
+        let Some(errors) = errors else { return body() };
+        // SAFETY: takes nothing, and works on the calling thread's own queue.
+        unsafe { (errors.set_mark)() };
+        let result = body();
+        // SAFETY: as above. An empty queue has no mark: then all that is in it now is the body's, and all of it goes.
+        unsafe { (errors.pop_to_mark)() };
+        result
     }
 }
 

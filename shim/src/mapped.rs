@@ -1,5 +1,6 @@
 //! The mapped keys' side of an instance.
 
+use cryptoki_sys::{CK_SESSION_HANDLE, CK_SLOT_ID};
 use holdfast_config::Config;
 
 use crate::route::MappedHandle;
@@ -17,6 +18,15 @@ impl Mapped {
     pub fn gave_out(&self, _handle: MappedHandle) -> bool {
         false
     }
+
+    /// The backend has closed this session: its operations, searches and session keys end.
+    pub fn session_closed(&self, _session: CK_SESSION_HANDLE) {}
+
+    /// The backend has closed the sessions of this slot.
+    pub fn all_sessions_closed(&self, _slot: CK_SLOT_ID) {}
+
+    /// The backend has logged out, for all sessions with the token of this one.
+    pub fn logged_out(&self, _session: CK_SESSION_HANDLE) {}
 
     /// At `C_Finalize`, when no call is in progress any more.
     pub fn finalize(&self) {}

@@ -234,6 +234,8 @@ struct ReturnSlot;
 impl Drop for ReturnSlot {
     fn drop(&mut self) {
         if let Some(slot) = SLOT.take() {
+            // A thread that was ended inside a call is not inside any more.
+            slot.depth.store(0, Ordering::Relaxed);
             slot.taken.store(false, Ordering::Release);
         }
     }

@@ -21,12 +21,6 @@ forwarded! {
         phSession: CK_SESSION_HANDLE_PTR,
     );
 
-    /// `C_CloseSession`: closes a session.
-    fn C_CloseSession(hSession: CK_SESSION_HANDLE);
-
-    /// `C_CloseAllSessions`: closes the sessions of a slot.
-    fn C_CloseAllSessions(slotID: CK_SLOT_ID);
-
     /// `C_GetSessionInfo`: about a session.
     fn C_GetSessionInfo(hSession: CK_SESSION_HANDLE, pInfo: CK_SESSION_INFO_PTR);
 
@@ -50,9 +44,6 @@ forwarded! {
         ulUsernameLen: CK_ULONG,
     ) [ulPinLen, ulUsernameLen];
 
-    /// `C_Logout`: logs out.
-    fn C_Logout(hSession: CK_SESSION_HANDLE);
-
     /// `C_SessionCancel` (3.0): ends operations.
     fn C_SessionCancel(hSession: CK_SESSION_HANDLE, flags: CK_FLAGS);
 
@@ -65,6 +56,30 @@ forwarded! {
 }
 
 entry! {
+    /// `C_CloseSession`: closes a session.
+    fn C_CloseSession(hSession: CK_SESSION_HANDLE) {
+        let call = lifecycle::enter()?;
+        forward!(call.C_CloseSession(hSession))?;
+        call.mapped.session_closed(hSession);
+        Ok(())
+    }
+
+    /// `C_CloseAllSessions`: closes the sessions of a slot.
+    fn C_CloseAllSessions(slotID: CK_SLOT_ID) {
+        let call = lifecycle::enter()?;
+        forward!(call.C_CloseAllSessions(slotID))?;
+        call.mapped.all_sessions_closed(slotID);
+        Ok(())
+    }
+
+    /// `C_Logout`: logs out.
+    fn C_Logout(hSession: CK_SESSION_HANDLE) {
+        let call = lifecycle::enter()?;
+        forward!(call.C_Logout(hSession))?;
+        call.mapped.logged_out(hSession);
+        Ok(())
+    }
+
     /// `C_SetOperationState`: takes up an operation by its state.
     fn C_SetOperationState(
         hSession: CK_SESSION_HANDLE,

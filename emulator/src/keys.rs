@@ -1,7 +1,6 @@
 //! Keys of the four types that the device knows, and what each can do.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use hkdf::Hkdf;
 use holdfast_wallet::{Curve, PublicKey};
@@ -327,22 +326,6 @@ impl Kdf {
         }
         Ok(derived)
     }
-}
-
-/// Makes the curves' tables, which are otherwise made at their first use. A child that is forked by one thread while
-/// another makes them would wait for them for ever.
-pub fn prepare_tables() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.load(Ordering::Acquire) {
-        return;
-    }
-    for key_type in [KeyType::P256, KeyType::Secp256k1] {
-        let key = KeyPair::from_private(key_type, &[1; 32]);
-        let signed = key.and_then(|key| Ok((key.sign(&[1; 32])?.0, key)));
-        let verified = signed.and_then(|(signature, key)| verify(key_type, &key.public, &[1; 32], &signature));
-        debug_assert!(matches!(verified, Ok(true)));
-    }
-    DONE.store(true, Ordering::Release);
 }
 
 /// Random bytes of the operating system.

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::sync::MutexGuard;
 
+use holdfast_wallet::{TablesAtRest, tables_at_rest};
+
 use crate::Keystore;
 use crate::keystore::{Known, StoreSlot};
 
@@ -12,6 +14,8 @@ struct Held {
     keystore: *const Keystore,
     slot: MutexGuard<'static, StoreSlot>,
     known: MutexGuard<'static, Known>,
+    /// A child forked while another thread makes the curves' tables would wait for them for ever.
+    _tables: TablesAtRest,
 }
 
 thread_local! {
@@ -22,7 +26,8 @@ thread_local! {
 impl Keystore {
     /// Before a fork, in the thread that forks: waits until no other thread is inside SQLite, and keeps them out.
     pub fn fork_prepare(&'static self) {
-        let held = Held { keystore: self, slot: self.lock_store(), known: self.lock_known() };
+        let (slot, known) = (self.lock_store(), self.lock_known());
+        let held = Held { keystore: self, slot, known, _tables: tables_at_rest() };
         HELD.with(|all| all.borrow_mut().push(held));
     }
 

@@ -11,7 +11,9 @@ pub mod slip39;
 mod curve;
 mod path;
 mod public_key;
+mod tables;
 
 pub use curve::{Curve, UnknownCurve};
 pub use path::{ChildNumber, DerivationPath, PathError};
 pub use public_key::{PublicKey, PublicKeyError};
+pub use tables::{TablesAtRest, prepare_tables, tables_at_rest};

@@ -3,10 +3,11 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use holdfast_wallet::prepare_tables;
+
 use super::args::Out;
 use super::call::{announce, guarded, without_context};
 use super::contexts::{self, ZkCtx};
-use crate::keys::prepare_tables;
 use crate::store::Directory;
 
 pub(super) const NAMES: &[&str] = &["zkOpen", "zkClose"];

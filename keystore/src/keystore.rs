@@ -67,6 +67,8 @@ pub(crate) struct StoreSlot {
     pub store: Option<Store>,
     /// Keys as last read, so that all objects of a key share one record.
     keys: HashMap<KeyId, Arc<KeyRecord>>,
+    /// Whether the file was replaced since somebody looked: what was learnt under the old one may not hold.
+    replaced: bool,
 }
 
 /// What this process has learnt from the device.
@@ -251,17 +253,29 @@ impl Keystore {
 
     /// Works with the store; `None` when there is none yet.
     pub(crate) fn with_store<T>(&self, work: impl FnOnce(&mut Store) -> Result<T, Error>) -> Result<Option<T>, Error> {
-        let mut slot = self.lock_store();
-        if !slot.refresh()? {
+        let mut slot = self.refreshed()?;
+        if slot.store.is_none() {
             slot.store = Store::open(&self.location)?;
         }
         slot.store.as_mut().map(work).transpose()
     }
 
+    /// The store, which is the file with the store's name when it is open.
+    fn refreshed(&self) -> Result<MutexGuard<'_, StoreSlot>, Error> {
+        let mut slot = self.lock_store();
+        slot.refresh()?;
+        if std::mem::take(&mut slot.replaced) {
+            let mut known = self.lock_known();
+            known.checked.clear();
+            known.foreign.clear();
+        }
+        Ok(slot)
+    }
+
     /// Works with the store, which is made first where there is none.
     pub(crate) fn with_new_store<T>(&self, work: impl FnOnce(&mut Store) -> Result<T, Error>) -> Result<T, Error> {
-        let mut slot = self.lock_store();
-        if !slot.refresh()? {
+        let mut slot = self.refreshed()?;
+        if slot.store.is_none() {
             slot.store = Some(Store::open_or_create(&self.location)?);
         }
         match slot.store.as_mut() {
@@ -273,19 +287,19 @@ impl Keystore {
 }
 
 impl StoreSlot {
-    /// Makes sure that an open store is the one with the store's name; `false` when none is open.
-    fn refresh(&mut self) -> Result<bool, Error> {
-        let Some(store) = &mut self.store else { return Ok(false) };
+    /// Makes sure that an open store is the one with the store's name.
+    fn refresh(&mut self) -> Result<(), Error> {
+        let Some(store) = &mut self.store else { return Ok(()) };
         if store.is_current()? {
-            return Ok(true);
+            return Ok(());
         }
         tracing::info!(store = %store.path().display(), "the store was replaced and is opened again");
         self.keys.clear();
-        if store.reopen()? {
-            return Ok(true);
+        self.replaced = true;
+        if !store.reopen()? {
+            self.store = None;
         }
-        self.store = None;
-        Ok(false)
+        Ok(())
     }
 
     fn share(&mut self, key: KeyRecord) -> Arc<KeyRecord> {

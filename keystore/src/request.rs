@@ -1,3 +1,5 @@
+use std::fmt;
+
 use holdfast_mapping_db::WalletRecord;
 use holdfast_wallet::Curve;
 use zeroize::Zeroizing;
@@ -72,7 +74,7 @@ pub struct GeneratedPair {
 }
 
 /// How a new wallet's seed shall be recoverable.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum WalletRecovery {
     /// Not at all.
     None,
@@ -97,11 +99,26 @@ pub struct NewWallet {
 }
 
 /// A wallet that exists now.
-#[derive(Debug)]
 pub struct CreatedWallet {
     /// What was recorded.
     pub record: WalletRecord,
     /// The recovery words, here and nowhere else. The wallet takes no key before
     /// [`Keystore::confirm_wallet`](crate::Keystore::confirm_wallet).
     pub words: Option<Zeroizing<String>>,
+}
+
+// Neither a passphrase nor words may get into a log by way of `{:?}`.
+impl fmt::Debug for WalletRecovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Bip39 { .. } => f.debug_struct("Bip39").finish_non_exhaustive(),
+        }
+    }
+}
+
+impl fmt::Debug for CreatedWallet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedWallet").field("record", &self.record).finish_non_exhaustive()
+    }
 }

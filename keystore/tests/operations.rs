@@ -131,9 +131,10 @@ fn a_refusal_to_make_wallets_is_kept() {
         token_serial: TOKEN.into(),
         token_label: "token".into(),
         curve: Curve::P256,
-        recovery: WalletRecovery::Bip39 { passphrase: String::new().into() },
+        recovery: WalletRecovery::Bip39 { passphrase: "secret phrase".to_owned().into() },
     };
     let made = keystore.create_wallet(&wallet).unwrap();
+    assert!(!format!("{made:?}{wallet:?}").contains("abandon") && !format!("{wallet:?}").contains("secret phrase"));
     assert_eq!(made.words.unwrap().split(' ').count(), 24);
     assert_eq!(made.record.derivation_agrees, Some(false), "the device of these tests derives in its own way");
     assert_eq!(slots(&host.sim), 3, "the compared child is removed again");

@@ -65,7 +65,7 @@ impl PublicKey {
     /// Whether `signature` (r‖s, 64 bytes) is this key's ECDSA signature of `digest`, taken as the 32 leftmost
     /// bytes that ECDSA on a 256-bit curve prescribes. A high s is accepted, as ECDSA does.
     pub fn verify_prehash(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
-        crate::prepare_tables();
+        crate::tables::prepare_tables_of(self.curve);
         let sec1 = self.to_sec1();
         match self.curve {
             Curve::P256 => {

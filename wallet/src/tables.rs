@@ -5,13 +5,15 @@
 //! whoever forks can hold meanwhile.
 
 use std::cell::Cell;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
+use p256::elliptic_curve::group::Group;
+
+use crate::Curve;
 
 static MAKING: Mutex<()> = Mutex::new(());
-static MADE: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// Whether this thread holds [`MAKING`]: a process may have several handlers that run before a fork.
@@ -39,21 +41,26 @@ pub fn tables_at_rest() -> TablesAtRest {
     TablesAtRest(Some(MAKING.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
-/// Makes the tables, unless they are there. Signing, verifying and deriving are slower once without it.
+/// Makes the tables of both curves, unless they are there. Who signs or derives while others may fork calls it before.
 pub fn prepare_tables() {
-    if MADE.load(Ordering::Acquire) {
+    Curve::ALL.into_iter().for_each(prepare_tables_of);
+}
+
+/// Makes the tables of one curve, unless they are there.
+pub(crate) fn prepare_tables_of(curve: Curve) {
+    static MADE: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    let made = match curve {
+        Curve::P256 => &MADE[0],
+        Curve::Secp256k1 => &MADE[1],
+    };
+    if made.load(Ordering::Acquire) {
         return;
     }
     let _making = tables_at_rest();
-    // Whatever the crates make for signing and for verifying: both are done once. That these keys, of no meaning, are
-    // valid is for their crates' tests; a failure here would only leave the tables for later.
-    if let Ok(key) = p256::ecdsa::SigningKey::from_slice(&[1; 32]) {
-        let signature: Result<p256::ecdsa::Signature, _> = key.sign_prehash(&[1; 32]);
-        let _ = signature.and_then(|signature| key.verifying_key().verify_prehash(&[1; 32], &signature));
+    // Any multiple of the base point is taken from the tables.
+    match curve {
+        Curve::P256 => drop(black_box(p256::ProjectivePoint::mul_by_generator(&p256::Scalar::ONE))),
+        Curve::Secp256k1 => drop(black_box(k256::ProjectivePoint::mul_by_generator(&k256::Scalar::ONE))),
     }
-    if let Ok(key) = k256::ecdsa::SigningKey::from_slice(&[1; 32]) {
-        let signature: Result<k256::ecdsa::Signature, _> = key.sign_prehash(&[1; 32]);
-        let _ = signature.and_then(|signature| key.verifying_key().verify_prehash(&[1; 32], &signature));
-    }
-    MADE.store(true, Ordering::Release);
+    made.store(true, Ordering::Release);
 }

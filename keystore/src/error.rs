@@ -4,7 +4,6 @@ use holdfast_wallet::Curve;
 
 /// Why a key could not be made, found, used or destroyed. Every message says what to do next.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The device did not answer, refused, or answered nonsense.
     #[error(transparent)]

@@ -3,9 +3,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use holdfast_config::{AutoCreateWallet, Policy, Strategy};
-use holdfast_device::Verdict;
-use holdfast_device::{Identity, KeySlot, WalletDevice};
+use holdfast_config::{AutoCreateWallet, Config, Policy, Strategy};
+use holdfast_device::{Device, DeviceConfig, Identity, KeySlot, Verdict, WalletDevice};
 use holdfast_mapping_db::{
     IntentKind, KeyId, KeyRecord, Location, ObjectClass, ObjectFilter, ObjectId, ObjectRecord, Rows, Store,
     WalletRecord, WriteTx,
@@ -88,6 +87,21 @@ impl fmt::Debug for Keystore {
 }
 
 impl Keystore {
+    /// The keystore that a configuration describes. Opens neither device nor store.
+    pub fn configured(config: &Config) -> Self {
+        let mapping = &config.mapping;
+        let location =
+            Location { database: mapping.database.clone(), group: mapping.group.clone(), mode: mapping.mode };
+        let settings = Settings {
+            policy: mapping.policy,
+            strategy: mapping.strategy,
+            hardened: mapping.hardened,
+            wallet_capacity: mapping.wallet_capacity,
+            auto_create_wallet: mapping.auto_create_wallet,
+        };
+        Self::new(location, settings, Arc::new(Device::new(DeviceConfig::from(&config.device))))
+    }
+
     /// A keystore over the store at `location` and `device`. Opens neither.
     pub fn new(location: Location, settings: Settings, device: Arc<dyn WalletDevice>) -> Self {
         let (slot, known) = (Mutex::default(), Mutex::default());
@@ -97,6 +111,16 @@ impl Keystore {
     /// The same, telling `observer` of every step.
     pub fn with_observer(self, observer: Arc<dyn StepObserver>) -> Self {
         Self { observer: Some(observer), ..self }
+    }
+
+    /// The part of the configuration that decides where keys are made.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Closes the store, which the next use opens again. Session keys of this process are given up with it.
+    pub fn close(&self) {
+        *self.lock_store() = StoreSlot::default();
     }
 
     /// The device.

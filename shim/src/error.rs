@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 
 use cryptoki_sys::{
-    CK_RV, CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED,
-    CKR_FUNCTION_FAILED, CKR_FUNCTION_NOT_SUPPORTED, CKR_GENERAL_ERROR, CKR_HOST_MEMORY,
-    CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_HANDLE_INVALID, CKR_KEY_INDIGESTIBLE, CKR_KEY_NOT_WRAPPABLE,
-    CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_PARAM_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_WRAPPING_KEY_HANDLE_INVALID,
+    CK_RV, CKR_ACTION_PROHIBITED, CKR_ARGUMENTS_BAD, CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_SENSITIVE,
+    CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_CRYPTOKI_ALREADY_INITIALIZED,
+    CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DATA_LEN_RANGE, CKR_DEVICE_ERROR, CKR_DEVICE_MEMORY, CKR_FUNCTION_FAILED,
+    CKR_FUNCTION_NOT_SUPPORTED, CKR_GENERAL_ERROR, CKR_HOST_MEMORY, CKR_KEY_FUNCTION_NOT_PERMITTED,
+    CKR_KEY_HANDLE_INVALID, CKR_KEY_INDIGESTIBLE, CKR_KEY_NOT_WRAPPABLE, CKR_KEY_TYPE_INCONSISTENT,
+    CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_OBJECT_HANDLE_INVALID,
+    CKR_OPERATION_ACTIVE, CKR_OPERATION_NOT_INITIALIZED, CKR_SESSION_READ_ONLY, CKR_SIGNATURE_INVALID,
+    CKR_SIGNATURE_LEN_RANGE, CKR_STATE_UNSAVEABLE, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED,
+    CKR_USER_NOT_LOGGED_IN, CKR_WRAPPING_KEY_HANDLE_INVALID,
 };
+use holdfast_keystore::{Error as KeystoreError, StoreError};
 
 /// Why a call failed. The message is for the log; the client gets [`Error::code`].
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,57 @@ pub enum Error {
     /// A mapped key cannot be digested: its value never leaves the device.
     #[error("the key cannot be digested")]
     KeyIndigestible,
+    /// An operation of the kind is in progress in the session.
+    #[error("an operation is in progress")]
+    OperationActive,
+    /// No operation of the kind is in progress in the session.
+    #[error("no operation is in progress")]
+    OperationNotInitialized,
+    /// The mechanism is none that the key serves for.
+    #[error("no such mechanism for this key")]
+    MechanismInvalid,
+    /// The key is of a type that the mechanism does not take.
+    #[error("the key is of the wrong type")]
+    KeyTypeInconsistent,
+    /// Data of a length that the mechanism does not take.
+    #[error("the data has the wrong length")]
+    DataLenRange,
+    /// A signature of the wrong length.
+    #[error("the signature has the wrong length")]
+    SignatureLenRange,
+    /// A signature that is not the key's.
+    #[error("the signature is invalid")]
+    SignatureInvalid,
+    /// The state of a mapped operation cannot leave the module.
+    #[error("the state of the operation cannot be saved")]
+    StateUnsaveable,
+    /// A change of a token object in a read-only session.
+    #[error("the session is read-only")]
+    SessionReadOnly,
+    /// A private object without the user logged in.
+    #[error("the user is not logged in")]
+    UserNotLoggedIn,
+    /// An object that may not be copied, changed or destroyed.
+    #[error("prohibited: {0}")]
+    ActionProhibited(&'static str),
+    /// Attribute values that contradict each other, the mechanism, or what hardware can do.
+    #[error("template: {0}")]
+    TemplateInconsistent(&'static str),
+    /// A value that its attribute cannot have.
+    #[error("template: {0}")]
+    AttributeValueInvalid(&'static str),
+    /// An attribute that the object does not have.
+    #[error("no such attribute")]
+    AttributeTypeInvalid,
+    /// An attribute that clients cannot set.
+    #[error("the attribute is read-only")]
+    AttributeReadOnly,
+    /// The value of a private key.
+    #[error("the attribute is sensitive")]
+    AttributeSensitive,
+    /// A change over device and store failed; see the keystore's own message.
+    #[error(transparent)]
+    Keystore(Box<holdfast_keystore::Error>),
     /// More backend handles in our range than there are aliases.
     #[error("the backend gave out more than 2^29 object handles in the range of ours")]
     TooManyAliases,
@@ -142,6 +199,23 @@ impl Error {
             Self::KeyUnextractable => CKR_KEY_UNEXTRACTABLE,
             Self::KeyNotWrappable => CKR_KEY_NOT_WRAPPABLE,
             Self::KeyIndigestible => CKR_KEY_INDIGESTIBLE,
+            Self::OperationActive => CKR_OPERATION_ACTIVE,
+            Self::OperationNotInitialized => CKR_OPERATION_NOT_INITIALIZED,
+            Self::MechanismInvalid => CKR_MECHANISM_INVALID,
+            Self::KeyTypeInconsistent => CKR_KEY_TYPE_INCONSISTENT,
+            Self::DataLenRange => CKR_DATA_LEN_RANGE,
+            Self::SignatureLenRange => CKR_SIGNATURE_LEN_RANGE,
+            Self::SignatureInvalid => CKR_SIGNATURE_INVALID,
+            Self::StateUnsaveable => CKR_STATE_UNSAVEABLE,
+            Self::SessionReadOnly => CKR_SESSION_READ_ONLY,
+            Self::UserNotLoggedIn => CKR_USER_NOT_LOGGED_IN,
+            Self::ActionProhibited(_) => CKR_ACTION_PROHIBITED,
+            Self::TemplateInconsistent(_) => CKR_TEMPLATE_INCONSISTENT,
+            Self::AttributeValueInvalid(_) => CKR_ATTRIBUTE_VALUE_INVALID,
+            Self::AttributeTypeInvalid => CKR_ATTRIBUTE_TYPE_INVALID,
+            Self::AttributeReadOnly => CKR_ATTRIBUTE_READ_ONLY,
+            Self::AttributeSensitive => CKR_ATTRIBUTE_SENSITIVE,
+            Self::Keystore(error) => keystore_code(error),
             Self::TooManyAliases => CKR_HOST_MEMORY,
             Self::TransitionBusy => CKR_FUNCTION_FAILED,
             Self::ForkHandlers => CKR_HOST_MEMORY,
@@ -159,6 +233,7 @@ impl Error {
             | Self::TooManyAliases
             | Self::TransitionBusy
             | Self::ForkHandlers
+            | Self::Keystore(_)
             | Self::Config(_)
             | Self::BackendUnusable(_) => Severity::Operator,
             Self::Backend(_)
@@ -175,7 +250,53 @@ impl Error {
             | Self::KeyFunctionNotPermitted
             | Self::KeyUnextractable
             | Self::KeyNotWrappable
+            | Self::OperationActive
+            | Self::OperationNotInitialized
+            | Self::MechanismInvalid
+            | Self::KeyTypeInconsistent
+            | Self::DataLenRange
+            | Self::SignatureLenRange
+            | Self::SignatureInvalid
+            | Self::StateUnsaveable
+            | Self::SessionReadOnly
+            | Self::UserNotLoggedIn
+            | Self::ActionProhibited(_)
+            | Self::TemplateInconsistent(_)
+            | Self::AttributeValueInvalid(_)
+            | Self::AttributeTypeInvalid
+            | Self::AttributeReadOnly
+            | Self::AttributeSensitive
             | Self::KeyIndigestible => Severity::Protocol,
         }
+    }
+}
+
+impl From<KeystoreError> for Error {
+    fn from(error: KeystoreError) -> Self {
+        Self::Keystore(Box::new(error))
+    }
+}
+
+/// The return code of a failed change. Device, capacity, permission and configuration are told apart, in the code as in
+/// the message: something is wrong with the device or what it holds; no room; no right to write; something that the
+/// operator has to settle first.
+fn keystore_code(error: &KeystoreError) -> CK_RV {
+    match error {
+        KeystoreError::Device(_)
+        | KeystoreError::WrongSignature { .. }
+        | KeystoreError::SlotSwapped { .. }
+        | KeystoreError::KeyLost { .. }
+        | KeystoreError::OtherDevice { .. }
+        | KeystoreError::NotFresh { .. } => CKR_DEVICE_ERROR,
+        KeystoreError::NoRoom { .. } | KeystoreError::Store(StoreError::Full { .. }) => CKR_DEVICE_MEMORY,
+        KeystoreError::Store(StoreError::ReadOnly { .. }) => CKR_TOKEN_WRITE_PROTECTED,
+        KeystoreError::AttributeTooLong { .. } => CKR_ATTRIBUTE_VALUE_INVALID,
+        KeystoreError::NoSuchKey(_) | KeystoreError::NoSuchObject(_) => CKR_OBJECT_HANDLE_INVALID,
+        KeystoreError::Store(_)
+        | KeystoreError::NoWallet { .. }
+        | KeystoreError::WalletUnconfirmed { .. }
+        | KeystoreError::Conflict { .. }
+        | KeystoreError::Unsupported(_)
+        | KeystoreError::NoSuchWallet(_) => CKR_FUNCTION_FAILED,
     }
 }

@@ -33,8 +33,7 @@ pub const DEMO: &[Need] = &[
     need("python3-venv", "python3 -c 'import venv, ensurepip'"),
 ];
 
-/// What the tests need besides: to build the `openssl` crate, which checks our signatures, and small C libraries that are
-/// wrong on purpose, and to look into what was built.
+/// What the tests need besides: to build the `openssl` crate, which checks our signatures.
 pub const TESTS: &[Need] =
     &[need("libssl-dev", "test -e /usr/include/openssl/ssl.h"), need("pkg-config", "command -v pkg-config")];
 

@@ -397,11 +397,17 @@ impl OutAttribute<'_> {
 /// # Safety
 /// Null, or good for writing one value.
 pub unsafe fn put<T>(pointer: *mut T, value: T) -> Result<(), Error> {
+    check_place(pointer)?;
+    // SAFETY: not null, aligned, and the caller says the rest.
+    unsafe { pointer.write(value) };
+    Ok(())
+}
+
+/// That a result has a place, before it is made.
+pub fn check_place<T>(pointer: *const T) -> Result<(), Error> {
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(Error::ArgumentsBad("the pointer for the result is null or misaligned"));
     }
-    // SAFETY: not null, aligned, and the caller says the rest.
-    unsafe { pointer.write(value) };
     Ok(())
 }
 

@@ -9,7 +9,10 @@ use super::entry::{entry, forward};
 use super::mechanism::{self, Sound, Translated};
 use super::{args, handles};
 use crate::error::Error;
-use crate::lifecycle::{self, Object};
+use crate::lifecycle::{self, Instance, Object};
+use crate::log;
+use crate::mapped::keygen;
+use crate::route::MappedHandle;
 
 entry! {
     /// `C_GenerateKey`: makes a secret key or domain parameters.
@@ -48,6 +51,21 @@ entry! {
         unsafe {
             args::check_template(pPublicKeyTemplate, ulPublicKeyAttributeCount)?;
             args::check_template(pPrivateKeyTemplate, ulPrivateKeyAttributeCount)?;
+        }
+        // SAFETY: the client's mechanism and templates, checked just now.
+        let made = unsafe {
+            mapped_pair(
+                &call,
+                hSession,
+                mechanism.as_ptr(),
+                (pPublicKeyTemplate, ulPublicKeyAttributeCount),
+                (pPrivateKeyTemplate, ulPrivateKeyAttributeCount),
+                (phPublicKey, phPrivateKey),
+            )
+        }?;
+        if let Some((public, private)) = made {
+            // SAFETY: the client promises room for a handle each.
+            return unsafe { args::put(phPublicKey, public).and_then(|()| args::put(phPrivateKey, private)) };
         }
         forward!(call.C_GenerateKeyPair(
             hSession,
@@ -302,4 +320,39 @@ entry! {
             Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
         }
     }
+}
+
+/// Makes the pair on the device; `None` when it is for the backend to make.
+///
+/// # Safety
+/// Mechanism and templates are the client's.
+unsafe fn mapped_pair(
+    call: &Instance,
+    session: CK_SESSION_HANDLE,
+    mechanism: CK_MECHANISM_PTR,
+    public: (CK_ATTRIBUTE_PTR, CK_ULONG),
+    private: (CK_ATTRIBUTE_PTR, CK_ULONG),
+    places: (CK_OBJECT_HANDLE_PTR, CK_OBJECT_HANDLE_PTR),
+) -> Result<Option<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)>, Error> {
+    // SAFETY: as for this function. What cannot be read is left to the backend to refuse.
+    let (mechanism, public, private) = unsafe {
+        match (
+            args::Mechanism::read(mechanism),
+            args::Template::read(public.0, public.1),
+            args::Template::read(private.0, private.1),
+        ) {
+            (Ok(mechanism), Ok(public), Ok(private)) => (mechanism, public, private),
+            _ => return Ok(None),
+        }
+    };
+    let Some(candidate) = keygen::candidate(call, &mechanism, &public, &private) else { return Ok(None) };
+    // Before a key is made that nobody could be told of.
+    args::check_place(places.0)?;
+    args::check_place(places.1)?;
+    log::scoped(|| {
+        let made = keygen::generate(call, session, &candidate, &mechanism, &public, &private)?;
+        let Some(pair) = made else { return Ok(None) };
+        let handle = |object| call.mapped.handles.handle(object).map(MappedHandle::to_client);
+        Ok(Some((handle(&pair.public)?, handle(&pair.private)?)))
+    })
 }

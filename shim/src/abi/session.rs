@@ -10,6 +10,8 @@ use super::args;
 use super::entry::{entry, forward, forwarded};
 use crate::error::Error;
 use crate::lifecycle::{self, Object};
+use crate::log;
+use crate::mapped::{self, sign};
 
 forwarded! {
     /// `C_OpenSession`: opens a session. The handle is the backend's own.
@@ -24,13 +26,6 @@ forwarded! {
     /// `C_GetSessionInfo`: about a session.
     fn C_GetSessionInfo(hSession: CK_SESSION_HANDLE, pInfo: CK_SESSION_INFO_PTR);
 
-    /// `C_GetOperationState`: the state of the operation in progress.
-    fn C_GetOperationState(
-        hSession: CK_SESSION_HANDLE,
-        pOperationState: CK_BYTE_PTR,
-        pulOperationStateLen: CK_ULONG_PTR,
-    );
-
     /// `C_Login`: logs in.
     fn C_Login(hSession: CK_SESSION_HANDLE, userType: CK_USER_TYPE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG) [ulPinLen];
 
@@ -43,9 +38,6 @@ forwarded! {
         pUsername: CK_UTF8CHAR_PTR,
         ulUsernameLen: CK_ULONG,
     ) [ulPinLen, ulUsernameLen];
-
-    /// `C_SessionCancel` (3.0): ends operations.
-    fn C_SessionCancel(hSession: CK_SESSION_HANDLE, flags: CK_FLAGS);
 
     /// `C_GetSessionValidationFlags` (3.2): how a session's last operation was validated.
     fn C_GetSessionValidationFlags(
@@ -60,7 +52,7 @@ entry! {
     fn C_CloseSession(hSession: CK_SESSION_HANDLE) {
         let call = lifecycle::enter()?;
         forward!(call.C_CloseSession(hSession))?;
-        call.mapped.session_closed(hSession);
+        log::scoped(|| call.mapped.session_closed(hSession));
         Ok(())
     }
 
@@ -68,7 +60,7 @@ entry! {
     fn C_CloseAllSessions(slotID: CK_SLOT_ID) {
         let call = lifecycle::enter()?;
         forward!(call.C_CloseAllSessions(slotID))?;
-        call.mapped.all_sessions_closed(slotID);
+        log::scoped(|| call.mapped.all_sessions_closed(slotID));
         Ok(())
     }
 
@@ -76,7 +68,28 @@ entry! {
     fn C_Logout(hSession: CK_SESSION_HANDLE) {
         let call = lifecycle::enter()?;
         forward!(call.C_Logout(hSession))?;
-        call.mapped.logged_out(hSession);
+        log::scoped(|| mapped::logged_out(&call, hSession));
+        Ok(())
+    }
+
+    /// `C_GetOperationState`: the state of the operation in progress; that of a mapped one stays here.
+    fn C_GetOperationState(
+        hSession: CK_SESSION_HANDLE,
+        pOperationState: CK_BYTE_PTR,
+        pulOperationStateLen: CK_ULONG_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        if sign::signs(&call, hSession) || sign::verifies(&call, hSession) {
+            return Err(Error::StateUnsaveable);
+        }
+        forward!(call.C_GetOperationState(hSession, pOperationState, pulOperationStateLen))
+    }
+
+    /// `C_SessionCancel` (3.0): ends operations.
+    fn C_SessionCancel(hSession: CK_SESSION_HANDLE, flags: CK_FLAGS) {
+        let call = lifecycle::enter()?;
+        forward!(call.C_SessionCancel(hSession, flags))?;
+        sign::session_cancelled(&call, hSession, flags);
         Ok(())
     }
 

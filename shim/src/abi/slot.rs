@@ -5,9 +5,12 @@ use cryptoki_sys::{
     CK_SLOT_ID_PTR, CK_SLOT_INFO_PTR, CK_TOKEN_INFO_PTR, CK_ULONG, CK_ULONG_PTR, CK_UTF8CHAR_PTR, CK_VOID_PTR,
 };
 
-use super::entry::{entry, forwarded, outcome};
+use super::args;
+use super::entry::{entry, forward, forwarded, outcome};
 use crate::error::Error;
 use crate::lifecycle;
+use crate::log;
+use crate::mapped;
 
 forwarded! {
     /// `C_GetSlotList`: the slots, or how many there are.
@@ -25,9 +28,6 @@ forwarded! {
     /// `C_GetMechanismInfo`: about a mechanism.
     fn C_GetMechanismInfo(slotID: CK_SLOT_ID, r#type: CK_MECHANISM_TYPE, pInfo: CK_MECHANISM_INFO_PTR);
 
-    /// `C_InitToken`: makes a token empty.
-    fn C_InitToken(slotID: CK_SLOT_ID, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG, pLabel: CK_UTF8CHAR_PTR) [ulPinLen];
-
     /// `C_InitPIN`: the security officer sets the user's PIN.
     fn C_InitPIN(hSession: CK_SESSION_HANDLE, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG) [ulPinLen];
 
@@ -42,6 +42,13 @@ forwarded! {
 }
 
 entry! {
+    /// `C_InitToken`: makes a token empty, its mapped keys with it.
+    fn C_InitToken(slotID: CK_SLOT_ID, pPin: CK_UTF8CHAR_PTR, ulPinLen: CK_ULONG, pLabel: CK_UTF8CHAR_PTR) {
+        let call = lifecycle::enter()?;
+        args::plausible(ulPinLen)?;
+        log::scoped(|| mapped::init_token(&call, slotID, || forward!(call.C_InitToken(slotID, pPin, ulPinLen, pLabel))))
+    }
+
     /// `C_WaitForSlotEvent`: waits until a token is inserted or removed.
     ///
     /// The only call that is not counted as in progress: the specification lets `C_Finalize` end it.

@@ -73,7 +73,7 @@ fn serve(stage: &Stage, narrator: &Narrator, certificate: &str) -> Result<()> {
     let workers = stage.nginx.fetch_from_every_worker()?;
     narrator.note(&format!("workers that answered: {}", workers.join(" and ")));
     for worker in &workers {
-        let account = stage.site.command("stat").args(["-c", "%U", &format!("/proc/{worker}")]).output()?;
+        let account = stage.site.command("ps").args(["-o", "user=", "-p", worker]).output()?;
         let account = String::from_utf8_lossy(&account.stdout).trim().to_owned();
         narrator.note(&format!("worker {worker} runs as {account}"));
         if let Some(wanted) = stage.worker {

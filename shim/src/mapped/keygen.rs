@@ -1,0 +1,106 @@
+//! `C_GenerateKeyPair`: which pairs are ours, and making them.
+
+use cryptoki_sys::{CK_FALSE, CK_SESSION_HANDLE, CKA_EC_PARAMS, CKA_TOKEN, CKM_EC_KEY_PAIR_GEN};
+use holdfast_config::{Policy, SessionKeys};
+use holdfast_keystore::{GenerateRequest, GeneratedPair, ObjectClass};
+use holdfast_wallet::Curve;
+
+use super::attributes::curve_of_params;
+use super::template;
+use crate::abi::args::{Mechanism, Template};
+use crate::error::Error;
+use crate::lifecycle::Instance;
+use crate::log;
+
+/// A pair that may be ours by mechanism, curve and kind; policy and firmware have still to be asked.
+pub struct Candidate {
+    curve: Curve,
+    session_pair: bool,
+}
+
+/// Whether a generation may be ours: an EC mechanism on a curve that the device's wallets have, the private key to be
+/// a token object - or a session object, where session keys are mapped too.
+pub fn candidate(
+    instance: &Instance,
+    mechanism: &Mechanism<'_>,
+    public: &Template<'_>,
+    private: &Template<'_>,
+) -> Option<Candidate> {
+    // CKM_ECDSA_KEY_PAIR_GEN is the same number under its older name.
+    if mechanism.kind != CKM_EC_KEY_PAIR_GEN || instance.mapped.keystore.settings().policy == Policy::Never {
+        return None;
+    }
+    let curve = curve_of_params(public.get(CKA_EC_PARAMS).or_else(|| private.get(CKA_EC_PARAMS))?)?;
+    let on_token = private.get(CKA_TOKEN).is_some_and(|value| value != [CK_FALSE]);
+    let mapped_here = on_token || instance.mapped.session_keys == SessionKeys::Wallet;
+    mapped_here.then_some(Candidate { curve, session_pair: !on_token })
+}
+
+/// Makes a pair on the device; `None` when policy and firmware leave it to the backend.
+///
+/// There is no third way: when the device cannot be reached or is full, the generation fails.
+pub fn generate(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    candidate: &Candidate,
+    mechanism: &Mechanism<'_>,
+    public: &Template<'_>,
+    private: &Template<'_>,
+) -> Result<Option<GeneratedPair>, Error> {
+    let mapped = &instance.mapped;
+    let session = mapped.sessions.session(&instance.calls(), session)?;
+    let placement = mapped.keystore.placement()?;
+    if !placement.maps {
+        log::info(format_args!(
+            "C_GenerateKeyPair: the {} pair for token {:?} is made by the backend: {}",
+            candidate.curve, session.token.label, placement.reason
+        ));
+        return Ok(None);
+    }
+    if !mechanism.parameter.is_empty() {
+        return Err(Error::MechanismParamInvalid("CKM_EC_KEY_PAIR_GEN has no parameter"));
+    }
+    let mut public_half = template::new_object(public, ObjectClass::PublicKey)?;
+    let mut private_half = template::new_object(private, ObjectClass::PrivateKey)?;
+    let both_name_it = public.get(CKA_EC_PARAMS).zip(private.get(CKA_EC_PARAMS));
+    if both_name_it.is_some_and(|(one, other)| curve_of_params(one) != curve_of_params(other)) {
+        return Err(Error::TemplateInconsistent("CKA_EC_PARAMS of the halves differ"));
+    }
+    let on_token = !candidate.session_pair || template::optional_flag(public, CKA_TOKEN)?.unwrap_or(false);
+    if on_token && candidate.session_pair {
+        return Err(Error::TemplateInconsistent("a public token key of a private session key"));
+    }
+    if on_token && !session.read_write {
+        return Err(Error::SessionReadOnly);
+    }
+    if (private_half.private || public_half.private) && !session.user {
+        return Err(Error::UserNotLoggedIn);
+    }
+    public_half.copyable = candidate.session_pair;
+    private_half.copyable = candidate.session_pair;
+    if candidate.curve == Curve::Secp256k1 {
+        log::warn(format_args!(
+            "C_GenerateKeyPair: the pair is on secp256k1, which OpenSSH, Java and most TLS clients do not know"
+        ));
+    }
+    let request = GenerateRequest {
+        token_serial: session.token.serial.clone(),
+        token_label: session.token.label.clone(),
+        curve: candidate.curve,
+        session: candidate.session_pair,
+        public: public_half,
+        private: private_half,
+    };
+    let pair = mapped.keystore.generate(&request)?;
+    if candidate.session_pair {
+        mapped.sessions.with(session.handle, |operations| operations.keys.push(pair.private.key.id));
+    }
+    log::info(format_args!(
+        "C_GenerateKeyPair: the {} pair for token {:?} is {} on the device: {}",
+        candidate.curve,
+        session.token.label,
+        pair.private.key.node(),
+        placement.reason
+    ));
+    Ok(Some(pair))
+}

@@ -1,0 +1,154 @@
+//! The mapped keys' side of an instance: objects whose private keys are nodes of wallets on the device.
+//!
+//! Everything here is asked for with the session's state as the backend says it is at that moment - login is never
+//! remembered - and with the store as it is. No table's lock is held across a call to the backend or the keystore.
+
+pub mod attributes;
+pub mod find;
+pub mod handles;
+pub mod keygen;
+pub mod mechanism;
+pub mod object;
+pub mod session;
+pub mod sign;
+pub mod template;
+
+use std::sync::OnceLock;
+
+use cryptoki_sys::{CK_SESSION_HANDLE, CK_SLOT_ID};
+use holdfast_config::{Config, SessionKeys};
+use holdfast_keystore::{KeyId, Keystore, Object};
+
+use self::handles::HandleTable;
+use self::session::{Session, SessionTable, Token};
+use crate::error::Error;
+use crate::lifecycle::Instance;
+use crate::log;
+use crate::route::MappedHandle;
+
+/// One for the life of the process: fork handlers need it to outlive every initialisation.
+static KEYSTORE: OnceLock<Keystore> = OnceLock::new();
+
+/// What mapped keys need from one `C_Initialize` to its `C_Finalize`.
+pub struct Mapped {
+    /// Device and store. Neither is open before a mapped key is asked for.
+    pub keystore: &'static Keystore,
+    /// Where EC session key pairs are made.
+    pub session_keys: SessionKeys,
+    /// Handles of mapped objects.
+    pub handles: HandleTable,
+    /// Sessions with mapped operations.
+    pub sessions: SessionTable,
+}
+
+impl Mapped {
+    /// At `C_Initialize`. Opens and enumerates nothing.
+    pub fn new(config: &'static Config) -> Self {
+        Self {
+            keystore: KEYSTORE.get_or_init(|| Keystore::configured(config)),
+            session_keys: config.mapping.session_keys,
+            handles: HandleTable::default(),
+            sessions: SessionTable::default(),
+        }
+    }
+
+    /// Whether this handle was given out since `C_Initialize`, even if its object is gone by now.
+    #[inline(always)]
+    pub fn gave_out(&self, handle: MappedHandle) -> bool {
+        self.handles.was_issued(handle)
+    }
+
+    /// At `C_Finalize`, when no call is in progress any more: session keys end, the store is closed.
+    pub fn finalize(&self) {
+        for session in self.sessions.all() {
+            self.session_closed(session);
+        }
+        self.keystore.close();
+    }
+
+    /// Before `fork`, in the forking thread: takes what a child must not inherit half changed.
+    pub fn fork_prepare(&self) {
+        self.keystore.fork_prepare();
+    }
+
+    /// After `fork`, in the parent.
+    pub fn fork_parent(&self) {
+        self.keystore.fork_parent();
+    }
+
+    /// After `fork`, in the child, which never uses this instance again.
+    pub fn fork_child(&self) {
+        self.keystore.fork_child();
+    }
+
+    /// The object of a handle, when the session sees it: it exists, is of the session's token, and is not private while
+    /// the user is not logged in.
+    pub fn visible(&self, session: &Session, handle: MappedHandle) -> Result<Option<Object>, Error> {
+        let Some(id) = self.handles.object(handle) else { return Ok(None) };
+        let object = self.keystore.object(id)?;
+        Ok(object.filter(|object| {
+            (session.user || !object.record.private) && object.key.token_serial == session.token.serial
+        }))
+    }
+
+    /// After the backend closed a session.
+    pub fn session_closed(&self, session: CK_SESSION_HANDLE) {
+        self.end_session_keys(self.sessions.close(session));
+    }
+
+    /// After the backend closed all sessions of a slot.
+    pub fn all_sessions_closed(&self, slot: CK_SLOT_ID) {
+        for session in self.sessions.of_slot(slot) {
+            self.session_closed(session);
+        }
+    }
+
+    fn end_session_keys(&self, keys: Vec<KeyId>) {
+        for key in keys {
+            if let Err(error) = self.keystore.drop_session_key(key) {
+                log::warn(format_args!("a session key stays on the device until `holdfast repair`: {error}"));
+            }
+        }
+    }
+}
+
+/// After the user logged out, from all sessions with the token of this one: operations with its keys are at an end,
+/// private handles are no longer valid, and session keys are destroyed.
+pub fn logged_out(instance: &Instance, session: CK_SESSION_HANDLE) {
+    let mapped = &instance.mapped;
+    let Ok(session) = mapped.sessions.session(&instance.calls(), session) else { return };
+    for other in mapped.sessions.of_slot(session.slot) {
+        let keys = mapped.sessions.with(other, |operations| {
+            operations.sign = None;
+            operations.verify = None;
+            operations.found.retain(|found| !found.private);
+            std::mem::take(&mut operations.keys)
+        });
+        mapped.end_session_keys(keys);
+    }
+    mapped.handles.forget_token(&session.token.serial, true);
+}
+
+/// `C_InitToken`: the token's mapped keys are hidden while the backend is asked, and removed only after its `CKR_OK`.
+pub fn init_token(
+    instance: &Instance,
+    slot: CK_SLOT_ID,
+    backend: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let calls = instance.calls();
+    let keystore = instance.mapped.keystore;
+    // A slot that the backend does not know, or with a token that is none yet, has no keys of ours.
+    let Ok(Some(token)) = Token::of_slot(&calls, slot) else { return backend() };
+    let pending = keystore.begin_init_token(&token.serial)?;
+    if let Err(refusal) = backend() {
+        pending.withdraw()?;
+        return Err(refusal);
+    }
+    instance.mapped.handles.forget_token(&token.serial, false);
+    let now = Token::of_slot(&calls, slot)?.map(|token| token.serial);
+    if let Err(error) = pending.complete(now.as_deref()) {
+        // The token is initialised, which is what was asked; the keys are hidden and reported.
+        log::error(format_args!("C_InitToken: mapped keys of token {:?} could not be removed: {error}", token.label));
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! `holdfast-emulator`: makes emulated devices and controls them from outside.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -228,12 +229,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli.verb, cli.state) {
         Ok(answer) if cli.json => {
-            println!("{}", answer.json);
+            print(&answer.json.to_string());
             ExitCode::SUCCESS
         }
         Ok(answer) => {
             if !answer.text.is_empty() {
-                println!("{}", answer.text.trim_end());
+                print(answer.text.trim_end());
             }
             ExitCode::SUCCESS
         }
@@ -246,6 +247,11 @@ fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// One answer on standard output. Whoever stopped reading it has what they wanted.
+fn print(answer: &str) {
+    let _ = writeln!(std::io::stdout(), "{answer}");
 }
 
 fn run(verb: Verb, state: Option<PathBuf>) -> Result<Answer> {

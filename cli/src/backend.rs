@@ -136,11 +136,13 @@ impl Backend {
         Ok(values)
     }
 
-    /// Keeps a certificate in the token. `pin` is called only when the token refuses without login.
+    /// Keeps a certificate in the token, and then removes those that it replaces. `pin` is called only when the token
+    /// refuses without login.
     pub fn store_certificate(
         &self,
         token: &Token,
         certificate: &Certificate<'_>,
+        replaces: &[Vec<u8>],
         pin: impl FnOnce() -> Result<Zeroizing<String>, Failure>,
     ) -> Result<(), Failure> {
         let template = [
@@ -163,6 +165,17 @@ impl Backend {
             }
             outcome => {
                 outcome.map_err(|error| self.failed(error))?;
+            }
+        }
+        // Handles end with the session they were found in, so the old ones are looked up again.
+        for old in replaces {
+            let same = [
+                Attribute::Class(ObjectClass::CERTIFICATE),
+                Attribute::Id(certificate.id.to_vec()),
+                Attribute::Value(old.clone()),
+            ];
+            for object in session.find_objects(&same).map_err(|error| self.failed(error))? {
+                session.destroy_object(object).map_err(|error| self.failed(error))?;
             }
         }
         Ok(())

@@ -41,9 +41,10 @@ impl Terminal {
 
     /// Asks for something that must not appear on the screen.
     pub fn ask_hidden(&mut self, question: &str) -> io::Result<Zeroizing<String>> {
-        self.show(question)?;
         let device = self.device.try_clone()?;
+        // Before the question, as the answer to it may come at once.
         let _hidden = Hidden::new(&device)?;
+        self.show(question)?;
         let answer = self.read_line();
         self.show("\n")?;
         answer

@@ -184,23 +184,35 @@ fn not_after(days: u32) -> Result<Time, Failure> {
         .ok_or_else(|| Failure::usage(format!("--days {days}: certificates cannot say a date that late")))
 }
 
-/// Whether `der` is a certificate for the same key, subject and names, signed by the key and valid now.
-pub fn is_same_certificate(der: &[u8], key: &PublicKey, subject: &Name, names: &[AltName]) -> bool {
-    let Ok(certificate) = Certificate::from_der(der) else { return false };
+/// A certificate that was found where one shall go, compared with the one that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It says the same and is valid now.
+    Same,
+    /// The key signed it for the same subject, but it has expired or has other alternative names.
+    Outdated,
+    /// Somebody else's business, such as what an authority issued for the key.
+    Other,
+}
+
+/// Compares a certificate, DER, with the self-signed one that is wanted.
+pub fn compare_certificate(der: &[u8], key: &PublicKey, subject: &Name, names: &[AltName]) -> Found {
+    let Ok(certificate) = Certificate::from_der(der) else { return Found::Other };
     let inner = certificate.tbs_certificate();
-    let (Ok(signed), Ok(info)) = (inner.to_der(), public_key_info(key)) else { return false };
-    let now = std::time::SystemTime::now();
-    let has_names = match inner.get_extension::<SubjectAltName>() {
-        Ok(found) => found.map(|(_, names)| names) == alt_names(names),
-        Err(_) => false,
-    };
-    inner.subject() == subject
+    let (Ok(signed), Ok(info)) = (inner.to_der(), public_key_info(key)) else { return Found::Other };
+    let own = inner.subject() == subject
         && inner.issuer() == subject
         && *inner.subject_public_key_info() == info
-        && has_names
-        && inner.validity().not_before.to_system_time() <= now
-        && now < inner.validity().not_after.to_system_time()
-        && verifies(key, &signed, certificate.signature())
+        && verifies(key, &signed, certificate.signature());
+    if !own {
+        return Found::Other;
+    }
+    let now = std::time::SystemTime::now();
+    let valid =
+        inner.validity().not_before.to_system_time() <= now && now < inner.validity().not_after.to_system_time();
+    let found_names = inner.get_extension::<SubjectAltName>();
+    let has_names = found_names.is_ok_and(|found| found.map(|(_, names)| names) == alt_names(names));
+    if valid && has_names { Found::Same } else { Found::Outdated }
 }
 
 /// DER as PEM with this label (RFC 7468).

@@ -192,6 +192,28 @@ fn a_stored_certificate_is_written_to_a_file_as_it_is() {
 }
 
 #[test]
+fn a_certificate_can_be_renewed() {
+    let world = World::new();
+    world.generate("tls", &["--id", "01"]);
+    let make = ["self-sign", "tls", "--subject", "CN=a", "--store", "--out", "c.pem"];
+    let first = world.json(&make)["certificate"].clone();
+    // Another subject is another certificate and stays.
+    world.json(&["self-sign", "tls", "--subject", "CN=b", "--store"]);
+    let second = world.json(&[make.as_slice(), &["--force"]].concat());
+    assert_eq!(second["changed"], true);
+    assert_ne!(second["certificate"], first);
+    assert_eq!(second["certificate"], std::fs::read_to_string(world.path("c.pem")).unwrap().as_str());
+    // Other names, another certificate, in the place of the one before.
+    let third = world.json(&["self-sign", "tls", "--subject", "CN=a", "--san", "DNS:a", "--store"]);
+    assert_eq!(third["changed"], true);
+    let module = softhsm();
+    let list = ["--module", module.to_str().unwrap(), "--token-label", "demo", "-O", "--type", "cert"];
+    let list = world.tool("pkcs11-tool", &list);
+    assert_eq!(list.matches("Certificate Object").count(), 2, "{list}");
+    assert_eq!(list.matches("CN=a").count(), 1, "{list}");
+}
+
+#[test]
 fn a_certificate_is_never_made_with_another_keys_signature() {
     let world = World::new();
     world.generate("tls", &["--id", "01"]);

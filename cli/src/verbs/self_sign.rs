@@ -16,7 +16,7 @@ use crate::key_ref::KeyRef;
 use crate::pin::PinArguments;
 use crate::present;
 use crate::report::Report;
-use crate::x509::{self, AltName, Subject};
+use crate::x509::{self, AltName, Found, Subject};
 
 /// Which key, for whom, and where the certificate goes.
 #[derive(Debug, Args)]
@@ -38,30 +38,34 @@ pub struct Arguments {
     /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Replace FILE when it holds something else
-    #[arg(long, requires = "out")]
+    /// Make a new certificate although there is one that is still valid; replace FILE whatever it holds
+    #[arg(long)]
     force: bool,
     #[command(flatten)]
     pin: PinArguments,
 }
 
-/// Makes the certificate, PEM. One for the same key, subject and names that is still valid and already stands in the
-/// token or in the file is taken again.
+/// Makes the certificate, PEM. One that says the same, is valid and already stands in the token or in the file is taken
+/// again, unless `--force` asks for a new one. In the token a new one takes the place of those that the key signed for
+/// the same subject; what an authority issued stays.
 pub fn run(arguments: Arguments, context: &Context) -> Result<Report, Failure> {
     let config = context.config()?;
     let keystore = keystore(&config);
     let key = arguments.key.ready(&keystore)?;
     let public_key = &key.key.public_key;
     let Subject(subject) = &arguments.subject;
-    let same = |der: &Vec<u8>| x509::is_same_certificate(der, public_key, subject, &arguments.names);
+    let compare = |der: &[u8]| x509::compare_certificate(der, public_key, subject, &arguments.names);
+    let usable = |der: &[u8]| !arguments.force && compare(der) == Found::Same;
 
     let place = arguments.store.then(|| place(&config.backend.module, &key)).transpose()?;
-    let stored = match &place {
-        Some((backend, token, id, _)) => backend.certificates(token, id)?.into_iter().find(same),
-        None => None,
+    let mut own = match &place {
+        Some((backend, token, id, _)) => backend.certificates(token, id)?,
+        None => Vec::new(),
     };
+    own.retain(|der| compare(der) != Found::Other);
+    let stored = own.iter().find(|der| usable(der)).cloned();
     let there = arguments.out.as_deref().map(existing).transpose()?.flatten();
-    let in_file = there.as_deref().and_then(x509::pem_contents).filter(same);
+    let in_file = there.as_deref().and_then(x509::pem_contents).filter(|der| usable(der));
     let to_store = arguments.store && stored.is_none();
     let der = match stored.or_else(|| in_file.clone()) {
         Some(der) => der,
@@ -79,7 +83,7 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<Report, Failure> {
         write_result(path, pem.as_bytes(), arguments.force)?;
     }
     if let (Some((backend, token, id, label)), true) = (&place, to_store) {
-        keep(&der, backend, token, id, label, || arguments.pin.pin(&token.label, context))?;
+        keep(&der, backend, token, (id, label), &own, || arguments.pin.pin(&token.label, context))?;
     }
 
     let mut json = json!({
@@ -112,8 +116,8 @@ fn keep(
     der: &[u8],
     backend: &Backend,
     token: &backend::Token,
-    id: &[u8],
-    label: &[u8],
+    (id, label): (&[u8], &[u8]),
+    replaces: &[Vec<u8>],
     pin: impl FnOnce() -> Result<zeroize::Zeroizing<String>, Failure>,
 ) -> Result<(), Failure> {
     let encoding = |error: der::Error| Failure::usage(format!("this cannot be encoded: {error}"));
@@ -124,6 +128,7 @@ fn keep(
     backend.store_certificate(
         token,
         &backend::Certificate { value: der, subject: &subject, serial: &serial, id, label },
+        replaces,
         pin,
     )
 }

@@ -222,8 +222,20 @@ impl Dialogue {
             .chain(arguments.iter().copied())
             .map(|word| format!("'{word}'"))
             .collect();
-        let mut command = world.command("script");
-        command.args(["--quiet", "--return", "--echo", "never", "--command", &quoted.join(" "), "/dev/null"]);
+        // A dialogue that waits for an answer which never comes ends the test, not the day.
+        let mut command = world.command("timeout");
+        command.args([
+            "--foreground",
+            "60",
+            "script",
+            "--quiet",
+            "--return",
+            "--echo",
+            "never",
+            "--command",
+            &quoted.join(" "),
+            "/dev/null",
+        ]);
         command.envs(variables.iter().copied());
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         Self { child }

@@ -58,19 +58,11 @@ impl Context {
     }
 }
 
-/// Where the configuration says the store is.
-pub fn location(config: &Config) -> Location {
-    Location {
-        database: config.mapping.database.clone(),
-        group: config.mapping.group.clone(),
-        mode: config.mapping.mode,
-    }
-}
-
 /// The keystore over the configured device and store. Opens neither.
 pub fn keystore(config: &Config) -> Keystore {
     let device = Device::new(DeviceConfig::from(&config.device));
     let mapping = &config.mapping;
+    let location = Location { database: mapping.database.clone(), group: mapping.group.clone(), mode: mapping.mode };
     let settings = Settings {
         policy: mapping.policy,
         strategy: mapping.strategy,
@@ -78,7 +70,7 @@ pub fn keystore(config: &Config) -> Keystore {
         wallet_capacity: mapping.wallet_capacity,
         auto_create_wallet: mapping.auto_create_wallet,
     };
-    Keystore::new(location(config), settings, Arc::new(device))
+    Keystore::new(location, settings, Arc::new(device))
 }
 
 /// The backend's token that `name` means, and the backend that has it.

@@ -107,7 +107,8 @@ fn show_and_ask(terminal: &mut Terminal, words: &str, wallet: &str) -> io::Resul
         terminal.ask("\nPress Enter when they are written down; the screen is then cleared. ")?;
         terminal.clear()?;
         if ask_back(terminal, &list)? {
-            return terminal.show("Right. The wallet takes keys now.\n");
+            terminal.clear()?;
+            return terminal.show("That is right: the wallet takes keys now.\n");
         }
         terminal.ask("That is not the word. Press Enter to see them again. ")?;
     }

@@ -214,3 +214,54 @@ fn words_that_nobody_confirmed_make_a_wallet_that_takes_no_keys() {
     assert_eq!(world.json(&more(&BIP39, &["--words-out", "words"]))["changed"], true);
     world.generate("tls", &[]);
 }
+
+#[test]
+fn one_wallet_can_serve_all_tokens() {
+    let world = World::new();
+    world.token("other");
+    world.configure("strategy = \"shared-wallet\"");
+    let wallet = world.json(&NONE)["wallet"].clone();
+    assert_eq!(wallet["token_serial"], serde_json::Value::Null);
+    for token in ["demo", "other"] {
+        let json = world.json(&["generate", "--token", token, "--label", token]);
+        assert_eq!(json["key"]["wallet"], wallet["name"]);
+    }
+    assert_eq!(world.json(&["wallet", "create", "--token", "other", "--recovery", "none"])["changed"], false);
+}
+
+#[test]
+fn each_key_can_have_a_wallet_of_its_own() {
+    let world = World::new();
+    world.configure("strategy = \"wallet-per-key\"");
+    let prepared = world.json(&more(&BIP39, &["--words-out", "words"]))["wallet"]["name"].clone();
+    assert_eq!(world.json(&more(&BIP39, &["--words-out", "again"]))["changed"], false);
+    assert_eq!(world.generate("a", &[])["wallet"], prepared);
+    assert_ne!(world.generate("b", &[])["wallet"], prepared);
+    // The prepared one has its key: another can be prepared.
+    assert_eq!(world.json(&more(&BIP39, &["--words-out", "next"]))["changed"], true);
+    let used = world.used_slots();
+    world.json(&["destroy", "b"]);
+    assert_eq!(world.used_slots(), used - 2, "the childless seed goes with its key");
+}
+
+#[test]
+fn a_full_wallet_is_followed_by_another() {
+    let world = World::new();
+    world.configure("wallet-capacity = 1");
+    world.json(&NONE);
+    world.generate("a", &[]);
+    assert_eq!(world.json(&NONE)["changed"], true);
+    assert_eq!(world.json(&NONE)["changed"], false);
+}
+
+#[test]
+fn a_passphrase_is_used_and_never_kept() {
+    let world = World::new();
+    world.write("passphrase", "correct horse\n");
+    let json = world.json(&more(&BIP39, &["--words-out", "words", "--passphrase-file", "passphrase"]));
+    assert_eq!(json["wallet"]["recovery"], "bip39");
+    let kept = everything_kept(&world);
+    assert!(!kept.windows(13).any(|window| window == b"correct horse"));
+    world.generate("tls", &[]);
+    world.run(&["verify"]).expect(0);
+}

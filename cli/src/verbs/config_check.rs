@@ -4,10 +4,9 @@ use std::path::Path;
 
 use clap::Args;
 use holdfast_config::{Config, check_trusted_file};
-use holdfast_mapping_db::Store;
 use serde_json::json;
 
-use crate::context::{Context, location, shown};
+use crate::context::{Context, keystore, shown};
 use crate::failure::{Exit, Failure};
 use crate::report::Report;
 
@@ -71,7 +70,7 @@ fn problems(config: &Config) -> Vec<Problem> {
         });
     }
     // Not there yet is fine: the first wallet or key makes it.
-    if let Err(error) = Store::open(&location(config)) {
+    if let Err(error) = keystore(config).wallets() {
         problems.push(Problem { key: "mapping.database", message: error.to_string(), exit: Exit::Unreachable });
     }
     for problem in &config.log_problems {

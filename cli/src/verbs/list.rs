@@ -32,9 +32,10 @@ pub fn run(arguments: Arguments, context: &Context) -> Result<Report, Failure> {
             Origin::Derived { wallet_name, path, .. } => (wallet_name.clone(), path.to_string()),
             Origin::Adopted => ("-".to_owned(), "adopted".to_owned()),
         };
+        let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         table.row([
-            present::label(key),
-            present::id(key),
+            or_dash(present::label(key)),
+            or_dash(present::id(key)),
             key.key.token_label.clone(),
             key.key.public_key.curve().to_string(),
             wallet,

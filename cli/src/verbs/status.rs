@@ -8,10 +8,9 @@ use holdfast_device::{AllocatedSlots, DeviceError, Identity, Verdict, WalletDevi
 use holdfast_keystore::{
     Error as KeystoreError, Finding, KeyState, KeyWithState, Keystore, Origin, Recovery, WalletRecord,
 };
-use holdfast_mapping_db::Store;
 use serde_json::{Value, json};
 
-use crate::context::{Context, keystore, location, shown};
+use crate::context::{Context, keystore, shown};
 use crate::failure::{Exit, Failure, device_exit, keystore_exit};
 use crate::present;
 use crate::report::Report;
@@ -206,11 +205,8 @@ struct StoreStatus {
 
 impl StoreStatus {
     fn look(config: &Config, keystore: &Keystore) -> Self {
-        let (exists, obstacle) = match Store::open(&location(config)) {
-            Ok(Some(store)) => (true, store.write_obstacle().map(ToOwned::to_owned)),
-            Ok(None) => (false, None),
-            Err(_) => (true, None),
-        };
+        let exists = std::fs::symlink_metadata(&config.mapping.database).is_ok();
+        let obstacle = keystore.write_obstacle().ok().flatten();
         let recorded = keystore.wallets().and_then(|wallets| Ok((wallets, keystore.keys()?)));
         Self { exists, obstacle, recorded }
     }

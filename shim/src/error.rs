@@ -7,11 +7,11 @@ use cryptoki_sys::{
     CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_CRYPTOKI_ALREADY_INITIALIZED,
     CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DATA_LEN_RANGE, CKR_DEVICE_ERROR, CKR_DEVICE_MEMORY, CKR_FUNCTION_FAILED,
     CKR_FUNCTION_NOT_SUPPORTED, CKR_GENERAL_ERROR, CKR_HOST_MEMORY, CKR_KEY_FUNCTION_NOT_PERMITTED,
-    CKR_KEY_HANDLE_INVALID, CKR_KEY_INDIGESTIBLE, CKR_KEY_NOT_WRAPPABLE, CKR_KEY_TYPE_INCONSISTENT,
+    CKR_KEY_HANDLE_INVALID, CKR_KEY_INDIGESTIBLE, CKR_KEY_NOT_WRAPPABLE, CKR_KEY_SIZE_RANGE, CKR_KEY_TYPE_INCONSISTENT,
     CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_OBJECT_HANDLE_INVALID,
     CKR_OPERATION_ACTIVE, CKR_OPERATION_NOT_INITIALIZED, CKR_SESSION_READ_ONLY, CKR_SIGNATURE_INVALID,
-    CKR_SIGNATURE_LEN_RANGE, CKR_STATE_UNSAVEABLE, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED,
-    CKR_USER_NOT_LOGGED_IN, CKR_WRAPPING_KEY_HANDLE_INVALID,
+    CKR_SIGNATURE_LEN_RANGE, CKR_STATE_UNSAVEABLE, CKR_TEMPLATE_INCOMPLETE, CKR_TEMPLATE_INCONSISTENT,
+    CKR_TOKEN_WRITE_PROTECTED, CKR_USER_NOT_LOGGED_IN, CKR_WRAPPING_KEY_HANDLE_INVALID,
 };
 use holdfast_keystore::{Error as KeystoreError, StoreError};
 
@@ -102,6 +102,12 @@ pub enum Error {
     /// Attribute values that contradict each other, the mechanism, or what hardware can do.
     #[error("template: {0}")]
     TemplateInconsistent(&'static str),
+    /// An attribute that has to be given is missing.
+    #[error("template: {0} is missing")]
+    TemplateIncomplete(&'static str),
+    /// A length that the key type, or what the key is made of, does not allow.
+    #[error("no key of this type can have this length here")]
+    KeySizeRange,
     /// A value that its attribute cannot have.
     #[error("template: {0}")]
     AttributeValueInvalid(&'static str),
@@ -211,6 +217,8 @@ impl Error {
             Self::UserNotLoggedIn => CKR_USER_NOT_LOGGED_IN,
             Self::ActionProhibited(_) => CKR_ACTION_PROHIBITED,
             Self::TemplateInconsistent(_) => CKR_TEMPLATE_INCONSISTENT,
+            Self::TemplateIncomplete(_) => CKR_TEMPLATE_INCOMPLETE,
+            Self::KeySizeRange => CKR_KEY_SIZE_RANGE,
             Self::AttributeValueInvalid(_) => CKR_ATTRIBUTE_VALUE_INVALID,
             Self::AttributeTypeInvalid => CKR_ATTRIBUTE_TYPE_INVALID,
             Self::AttributeReadOnly => CKR_ATTRIBUTE_READ_ONLY,
@@ -262,6 +270,8 @@ impl Error {
             | Self::UserNotLoggedIn
             | Self::ActionProhibited(_)
             | Self::TemplateInconsistent(_)
+            | Self::TemplateIncomplete(_)
+            | Self::KeySizeRange
             | Self::AttributeValueInvalid(_)
             | Self::AttributeTypeInvalid
             | Self::AttributeReadOnly

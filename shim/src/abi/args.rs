@@ -170,29 +170,41 @@ impl<T: Copy> OutArray<'_, T> {
         Ok(Self { array, length, buffer: PhantomData })
     }
 
+    /// As [`OutArray::read`], where the backend would have written through a misaligned pointer.
+    ///
+    /// # Safety
+    /// As for [`OutArray::read`], aligned or not.
+    pub unsafe fn read_unaligned(array: *mut T, length: *mut CK_ULONG) -> Result<Self, Error> {
+        if length.is_null() {
+            return Err(Error::ArgumentsBad("the length pointer is null"));
+        }
+        Ok(Self { array, length, buffer: PhantomData })
+    }
+
     /// Asks for room for `needed` items, before they are made.
     ///
     /// A query is answered. A buffer that is too short is told the length and is [`Error::BufferTooSmall`].
     pub fn room(&mut self, needed: usize) -> Result<Room, Error> {
         let needed = CK_ULONG::try_from(needed).map_err(|_| Error::BufferTooSmall)?;
-        // SAFETY: not null and aligned since `read`, whose caller promised the rest.
-        let available = unsafe { self.length.read() };
+        // SAFETY: not null since it was read, where the caller promised the rest.
+        let available = unsafe { self.length.read_unaligned() };
         if !self.array.is_null() && available >= needed {
             return Ok(Room::Enough);
         }
         // SAFETY: as above.
-        unsafe { self.length.write(needed) };
+        unsafe { self.length.write_unaligned(needed) };
         if self.array.is_null() { Ok(Room::Queried) } else { Err(Error::BufferTooSmall) }
     }
 
     /// Hands `items` over, or their number, if that is all that was asked for.
     pub fn put(mut self, items: &[T]) -> Result<(), Error> {
         if self.room(items.len())? == Room::Enough {
-            // SAFETY: the array is not null, aligned, and takes as many items; `items` is ours, not the client's.
+            // SAFETY: the array is not null and takes as many items, copied as bytes as it may not be aligned; `items` is
+            // ours, not the client's.
             unsafe {
-                ptr::copy_nonoverlapping(items.as_ptr(), self.array, items.len());
+                ptr::copy_nonoverlapping(items.as_ptr().cast::<u8>(), self.array.cast::<u8>(), size_of_val(items));
                 // Fits, or `room` had failed.
-                self.length.write(items.len() as CK_ULONG);
+                self.length.write_unaligned(items.len() as CK_ULONG);
             }
         }
         Ok(())

@@ -91,6 +91,25 @@ fn a_value_that_cannot_be_read_spoils_the_template() {
 }
 
 #[test]
+fn b3_the_two_call_protocol_through_misaligned_pointers() {
+    const SIZE: usize = size_of::<CK_ULONG>();
+    let mut memory = [0xeeu8; 4 * SIZE];
+    let mut length = [0xeeu8; SIZE + 1];
+    length[1..].copy_from_slice(&(2 as CK_ULONG).to_ne_bytes());
+    // SAFETY: room for two numbers and for one, at odd addresses.
+    let array = unsafe {
+        let array = memory.as_mut_ptr().add(1).cast::<CK_ULONG>();
+        OutArray::read_unaligned(array, length.as_mut_ptr().add(1).cast()).unwrap()
+    };
+    array.put(&[5]).unwrap();
+    assert_eq!(length[1..], (1 as CK_ULONG).to_ne_bytes());
+    assert_eq!(memory[1..=SIZE], (5 as CK_ULONG).to_ne_bytes());
+    assert_eq!((memory[0], &memory[SIZE + 1..]), (0xee, &[0xee; 3 * SIZE - 1][..]));
+    // SAFETY: refused without being read.
+    assert!(refused(unsafe { OutArray::<CK_ULONG>::read_unaligned(ptr::null_mut(), ptr::null_mut()) }));
+}
+
+#[test]
 fn b3_the_two_call_protocol() {
     let mut buffer = [0u8; 4];
     let mut length: CK_ULONG = 99;

@@ -4,6 +4,7 @@
 //! remembered - and with the store as it is. No table's lock is held across a call to the backend or the keystore.
 
 pub mod attributes;
+pub mod derive;
 pub mod find;
 pub mod handles;
 pub mod keygen;

@@ -13,4 +13,5 @@ mod hostile;
 
 mod interfaces;
 mod lifecycle;
+mod mechanisms;
 mod sharing;

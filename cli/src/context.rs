@@ -1,12 +1,10 @@
 //! What every verb starts from: the options of all verbs, the configuration, and the keystore over it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use holdfast_config::Config;
-use holdfast_device::{Device, DeviceConfig};
-use holdfast_keystore::{Keystore, Location, Settings};
+use holdfast_keystore::Keystore;
 
 use crate::backend::{Backend, Token};
 use crate::failure::Failure;
@@ -58,19 +56,9 @@ impl Context {
     }
 }
 
-/// The keystore over the configured device and store. Opens neither.
+/// The keystore that the configuration describes. Opens neither device nor store.
 pub fn keystore(config: &Config) -> Keystore {
-    let device = Device::new(DeviceConfig::from(&config.device));
-    let mapping = &config.mapping;
-    let location = Location { database: mapping.database.clone(), group: mapping.group.clone(), mode: mapping.mode };
-    let settings = Settings {
-        policy: mapping.policy,
-        strategy: mapping.strategy,
-        hardened: mapping.hardened,
-        wallet_capacity: mapping.wallet_capacity,
-        auto_create_wallet: mapping.auto_create_wallet,
-    };
-    Keystore::new(location, settings, Arc::new(device))
+    Keystore::configured(config)
 }
 
 /// The backend's token that `name` means, and the backend that has it.

@@ -58,7 +58,8 @@ impl Backend {
         match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(Self { module, path: shown }),
             Err(error) => Err(failed(format!(
-                "{error}; check that this user may use it and that its own configuration is in place (for SoftHSM, SOFTHSM2_CONF)"
+                "{}; check that this user may use it and that its own configuration is in place (for SoftHSM, SOFTHSM2_CONF)",
+                described(&error)
             ))),
         }
     }
@@ -201,7 +202,15 @@ impl Backend {
     }
 
     fn failed(&self, error: Error) -> Failure {
-        Failure::unreachable(format!("the backend {} failed: {error}", self.path))
+        Failure::unreachable(format!("the backend {} failed: {}", self.path, described(&error)))
+    }
+}
+
+/// The function and its code; the crate's own text for a code is a paragraph of the specification.
+fn described(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(code, function) => format!("C_{function:?} answered {code:?}"),
+        other => other.to_string(),
     }
 }
 

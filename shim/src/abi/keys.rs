@@ -2,7 +2,7 @@
 
 use cryptoki_sys::{
     CK_ATTRIBUTE_PTR, CK_BYTE_PTR, CK_MECHANISM_PTR, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE_PTR, CK_SESSION_HANDLE,
-    CK_ULONG, CK_ULONG_PTR,
+    CK_ULONG, CK_ULONG_PTR, CKM_ECDH1_COFACTOR_DERIVE, CKM_ECDH1_DERIVE,
 };
 
 use super::entry::{entry, forward};
@@ -11,7 +11,7 @@ use super::{args, handles};
 use crate::error::Error;
 use crate::lifecycle::{self, Instance, Object};
 use crate::log;
-use crate::mapped::keygen;
+use crate::mapped::{derive, keygen};
 use crate::route::MappedHandle;
 
 entry! {
@@ -242,7 +242,21 @@ entry! {
                     mechanism::show_key_material(&call, mechanism)
                 }
             }
-            Object::Mapped(_) => Err(Error::KeyFunctionNotPermitted),
+            Object::Mapped(base_key) => {
+                // SAFETY: the client's mechanism and template.
+                let (mechanism, template) = unsafe {
+                    (args::Mechanism::read(mechanism.as_ptr())?, args::Template::read(pTemplate, ulAttributeCount)?)
+                };
+                if !matches!(mechanism.kind, CKM_ECDH1_DERIVE | CKM_ECDH1_COFACTOR_DERIVE) {
+                    return Err(Error::MechanismInvalid);
+                }
+                // SAFETY: the mechanism is one of those whose parameter this is.
+                let parameters = unsafe { args::Ecdh1::read(&mechanism) }?;
+                args::check_place(phKey)?;
+                let key = log::scoped(|| derive::derive_key(&call, hSession, base_key, &parameters, &template))?;
+                // SAFETY: the client promises room for a handle.
+                unsafe { args::put(phKey, call.aliases.to_client(key)?) }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use cryptoki_sys::{
     CKK_AES_XTS, CKK_ARIA, CKK_CAMELLIA, CKK_CHACHA20, CKK_DES, CKK_DES2, CKK_DES3, CKK_GENERIC_SECRET, CKK_POLY1305,
     CKK_SEED, CKK_TWOFISH, CKO_SECRET_KEY,
 };
+use holdfast_keystore::ObjectClass;
 use holdfast_wallet::{Curve, PublicKey};
 use zeroize::Zeroizing;
 
@@ -15,7 +16,8 @@ use super::mechanism::{DigestKind, Digester};
 use crate::abi::args::{Attribute, Ecdh1, Template};
 use crate::abi::calls::Calls;
 use crate::error::Error;
-use crate::route::BackendObjectHandle;
+use crate::lifecycle::Instance;
+use crate::route::{BackendObjectHandle, MappedHandle};
 
 /// The bytes of a shared secret: the X coordinate of a point on a 256-bit curve.
 const SECRET_BYTES: usize = 32;
@@ -241,12 +243,35 @@ fn set_odd_parity(key: &mut [u8]) {
 #[repr(align(8))]
 struct Aligned([u8; size_of::<CK_ULONG>()]);
 
+/// `C_DeriveKey` with a mapped key. What can be refused without the device is refused before it is asked.
+pub fn derive_key(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    base_key: MappedHandle,
+    params: &Ecdh1<'_>,
+    template: &Template<'_>,
+) -> Result<BackendObjectHandle, Error> {
+    let mapped = &instance.mapped;
+    let calls = instance.calls();
+    let seen_by = mapped.sessions.session(&calls, session)?;
+    let base = mapped.visible(&seen_by, base_key)?.ok_or(Error::KeyHandleInvalid)?;
+    match base.record.class {
+        ObjectClass::PublicKey => return Err(Error::KeyTypeInconsistent),
+        ObjectClass::PrivateKey if !base.record.derive => return Err(Error::KeyFunctionNotPermitted),
+        ObjectClass::PrivateKey => {}
+    }
+    derived_template(template, params)?;
+    let peer = parse_peer(base.key.public_key.curve(), params.public_data)?;
+    let secret = mapped.keystore.ecdh(&base.key, &peer)?;
+    derive(&calls, session, &secret, params, template)
+}
+
 /// Makes the derived key: an object of the backend, created in `session` under the client's template.
 ///
 /// The secret is what the device made of the key and [`parse_peer`]'s point. For the backend the key is one that came
 /// from outside: `CKA_ALWAYS_SENSITIVE` and `CKA_NEVER_EXTRACTABLE` are false, though the base key's are true, as no
 /// client of a backend can set them.
-pub fn derive(
+fn derive(
     calls: &Calls<'_>,
     session: CK_SESSION_HANDLE,
     secret: &[u8; SECRET_BYTES],

@@ -27,13 +27,29 @@ pub fn candidate(
     private: &Template<'_>,
 ) -> Option<Candidate> {
     // CKM_ECDSA_KEY_PAIR_GEN is the same number under its older name.
-    if mechanism.kind != CKM_EC_KEY_PAIR_GEN || instance.mapped.keystore.settings().policy == Policy::Never {
+    if mechanism.kind != CKM_EC_KEY_PAIR_GEN {
         return None;
     }
-    let curve = curve_of_params(public.get(CKA_EC_PARAMS).or_else(|| private.get(CKA_EC_PARAMS))?)?;
+    if instance.mapped.keystore.settings().policy == Policy::Never {
+        return left_to_backend("policy never maps no key");
+    }
+    let Some(params) = public.get(CKA_EC_PARAMS).or_else(|| private.get(CKA_EC_PARAMS)) else {
+        return left_to_backend("the template names no curve");
+    };
+    let Some(curve) = curve_of_params(params) else {
+        return left_to_backend("the device's wallets do not have its curve");
+    };
     let on_token = private.get(CKA_TOKEN).is_some_and(|value| value != [CK_FALSE]);
-    let mapped_here = on_token || instance.mapped.session_keys == SessionKeys::Wallet;
-    mapped_here.then_some(Candidate { curve, session_pair: !on_token })
+    if !on_token && instance.mapped.session_keys == SessionKeys::Backend {
+        return left_to_backend("session keys go to the backend");
+    }
+    Some(Candidate { curve, session_pair: !on_token })
+}
+
+/// Every generation of an EC pair is logged with where it goes.
+fn left_to_backend(why: &str) -> Option<Candidate> {
+    log::info(format_args!("C_GenerateKeyPair: an EC pair is left to the backend: {why}"));
+    None
 }
 
 /// Makes a pair on the device; `None` when policy and firmware leave it to the backend.

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::run::{shell, signal_group};
+use crate::run::{shell, signal};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A process that runs until it is stopped or dropped, with all that it started in its process group.
+/// A process that runs until it is stopped or dropped, or until we end. It stays in our process group, so that whoever
+/// interrupts us at a terminal interrupts it as well.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -30,7 +31,14 @@ impl Daemon {
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
         let shown = shell(command);
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        // SAFETY: prctl is a system call without pointers here, and may be made between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                Ok(())
+            });
+        }
         let child = command.spawn().with_context(|| format!("$ {shown}"))?;
         Ok(Self { child, command: shown, log: log.to_owned() })
     }
@@ -91,7 +99,7 @@ impl Daemon {
         if let Ok(Some(_)) = self.child.try_wait() {
             return;
         }
-        signal_group(pid, libc::SIGTERM);
+        signal(pid, libc::SIGTERM);
         let started = Instant::now();
         while started.elapsed() < STOP_LIMIT {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
@@ -99,7 +107,7 @@ impl Daemon {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        signal_group(pid, libc::SIGKILL);
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

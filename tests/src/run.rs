@@ -118,10 +118,18 @@ pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<
     Ok(Finished { command: shown, status, stdout, bytes, stderr: text(stderr)? })
 }
 
-/// Sends a signal to a process of ours and to the group it leads.
+/// Sends a signal to a child of ours that was not waited for yet: the number is still its own.
+pub(crate) fn signal(pid: u32, signal: libc::c_int) {
+    if let Ok(pid) = libc::pid_t::try_from(pid) {
+        // SAFETY: a system call without pointers.
+        unsafe { libc::kill(pid, signal) };
+    }
+}
+
+/// The same for the group of processes that it leads.
 pub(crate) fn signal_group(pid: u32, signal: libc::c_int) {
     if let Ok(pid) = libc::pid_t::try_from(pid) {
-        // SAFETY: a system call without pointers; the child is not waited for yet, so the number is still its own.
+        // SAFETY: a system call without pointers.
         unsafe { libc::kill(-pid, signal) };
     }
 }

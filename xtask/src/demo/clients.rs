@@ -121,6 +121,12 @@ pub fn list(stage: &Stage, narrator: &Narrator) -> Result<()> {
     Ok(())
 }
 
+/// Shows `holdfast verify`, which signs with every key.
+pub fn verify(stage: &Stage, narrator: &Narrator) -> Result<()> {
+    narrator.run(&mut stage.site.holdfast_command(&["verify"]))?.success()?;
+    Ok(())
+}
+
 /// Shows `holdfast status`, and checks verdict and policy.
 pub fn status(stage: &Stage, narrator: &Narrator) -> Result<()> {
     narrator.run(&mut stage.site.holdfast_command(&["status"]))?.success()?;

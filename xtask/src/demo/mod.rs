@@ -87,6 +87,8 @@ fn play(stage: &Stage, narrator: &mut Narrator) -> Result<()> {
     narrator.step("Why: the key is a child of a wallet on the device");
     let listed = clients::list(stage, narrator);
     narrator.check("holdfast list: the key is ready, in a wallet of the device", listed);
+    let verified = clients::verify(stage, narrator);
+    narrator.check("holdfast verify: the key is on the device, is the recorded one, and signs", verified);
     let status = clients::status(stage, narrator);
     narrator.check("holdfast status: the firmware is affected, new keys go to a wallet", status);
     Ok(())

@@ -87,7 +87,7 @@ impl Nginx {
 
     /// What starts it, in the foreground.
     pub fn command(&self, site: &Site) -> Command {
-        let mut command = site.command("nginx");
+        let mut command = site.command("/usr/sbin/nginx");
         command.env("OPENSSL_CONF", self.engine.configuration());
         command.arg("-e").arg(self.directory.join("error.log")).arg("-c").arg(self.configuration());
         command

@@ -4,13 +4,14 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 use cryptoki_sys::*;
+use holdfast_tests::token;
 
 use crate::call;
 use crate::module::Module;
 use holdfast_tests::random::Random;
 
-const USER_PIN: &[u8] = b"1234";
-const SO_PIN: &[u8] = b"5678";
+const USER_PIN: &[u8] = token::PIN.as_bytes();
+const SO_PIN: &[u8] = token::SO_PIN.as_bytes();
 
 /// What the shim adds to the backend's list: documented exceptions, left out of the comparison.
 const ADDED_MECHANISMS: [CK_MECHANISM_TYPE; 7] = [

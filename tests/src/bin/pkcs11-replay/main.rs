@@ -8,7 +8,7 @@
 //! compares the shim with the module behind it. What a token draws at random (new keys, ECDSA signatures) appears in
 //! the transcript by its length only; handles appear as they are.
 //!
-//! The token must be labelled `differential`, with the user PIN `1234` and the SO PIN `5678`.
+//! The token must be one of the test sites, with their PINs.
 
 mod calls;
 mod module;

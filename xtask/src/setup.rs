@@ -33,9 +33,17 @@ pub const DEMO: &[Need] = &[
     need("python3-venv", "python3 -c 'import venv, ensurepip'"),
 ];
 
-/// What the tests need besides: to build the `openssl` crate, which checks our signatures.
-pub const TESTS: &[Need] =
-    &[need("libssl-dev", "test -e /usr/include/openssl/ssl.h"), need("pkg-config", "command -v pkg-config")];
+/// What the tests need besides: to build the `openssl` crate, which checks our signatures, and the Python clients whose
+/// test suites are run.
+pub const TESTS: &[Need] = &[
+    need("libssl-dev", "test -e /usr/include/openssl/ssl.h"),
+    need("pkg-config", "command -v pkg-config"),
+    need("g++", "command -v g++"),
+    need(
+        "python3-dev",
+        "test -e \"$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"include\"))')/Python.h\"",
+    ),
+];
 
 /// Installs what is missing.
 ///

@@ -33,11 +33,14 @@ pub const DEMO: &[Need] = &[
     need("python3-venv", "python3 -c 'import venv, ensurepip'"),
 ];
 
-/// What the tests need besides: to build the `openssl` crate, which checks our signatures, and the Python clients whose
-/// test suites are run.
+/// What the tests need besides: more clients, and what builds the `openssl` crate, which checks our signatures, and the
+/// Python clients whose test suites are run.
 pub const TESTS: &[Need] = &[
     need("libssl-dev", "test -e /usr/include/openssl/ssl.h"),
     need("pkg-config", "command -v pkg-config"),
+    need("gnutls-bin", "command -v p11tool"),
+    need("libnss3-tools", "command -v certutil && command -v modutil"),
+    need("openjdk-17-jdk-headless", "command -v keytool && command -v javac"),
     need("g++", "command -v g++"),
     need(
         "python3-dev",

@@ -3,7 +3,10 @@
 #[path = "../openssl_check/mod.rs"]
 mod openssl_check;
 
+mod gnutls;
+mod java;
 mod nginx;
+mod nss;
 mod openssl_engine;
 mod pkcs11_tool;
 mod ssh;

@@ -109,3 +109,25 @@ fn tells_a_wrong_pin() -> Result<()> {
     ensure!(refused.stderr.contains("CKR_PIN_INCORRECT"), "{refused}");
     Ok(())
 }
+
+/// With a mapped key in the token. SoftHSM2 on its own fails `--test-fork`: it calls a forked child initialised.
+#[test]
+fn e4_passes_its_own_tests() -> Result<()> {
+    let site = site_with_key()?;
+    for test in [&["--test"][..], &["--test-fork"], &["--test-threads", "ILGISLT0"]] {
+        let finished = site.pkcs11_tool(Module::Holdfast, test)?.success()?;
+        let output = finished.output();
+        ensure!(!output.contains("ERR") && !output.contains("CKR_GENERAL_ERROR"), "{test:?}:\n{output}");
+    }
+    Ok(())
+}
+
+/// `--test-ec` makes a token key in a read-only session, which the specification forbids.
+#[test]
+fn refuses_a_token_key_in_the_read_only_session_of_test_ec() -> Result<()> {
+    let site = Site::new()?;
+    let test = ["--test-ec", "--key-type", "EC:prime256v1", "--id", "77", "--label", "test"];
+    let finished = site.pkcs11_tool(Module::Holdfast, &test)?.failure()?;
+    ensure!(finished.stderr.contains("CKR_SESSION_READ_ONLY"), "{finished}");
+    Ok(())
+}

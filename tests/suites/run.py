@@ -11,6 +11,7 @@ Prints one JSON object: for every suite, the tests that passed, failed and were 
 """
 
 import argparse
+import fcntl
 import json
 import os
 import pathlib
@@ -75,6 +76,27 @@ def sdist(cache, name, version):
     return directory
 
 
+def cryptoki(cache):
+    """The source of the `cryptoki` crate as crates.io serves it."""
+    source = cache / f"cryptoki-{CRYPTOKI}"
+    if not source.exists():
+        metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1"]))
+        (package,) = (p for p in metadata["packages"] if p["name"] == "cryptoki" and p["version"] == CRYPTOKI)
+        shutil.copytree(pathlib.Path(package["manifest_path"]).parent, source)
+    return source
+
+
+def prepare(cache, suites):
+    """Downloads and builds what the suites need, one process at a time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if "cryptoki" in suites:
+            cryptoki(cache)
+        if set(suites) - {"cryptoki"}:
+            python(cache)
+
+
 def pytest(interpreter, tests, environment, directory):
     """Runs a Python suite; returns its results by test name."""
     report = directory / "report.xml"
@@ -99,11 +121,7 @@ def pytest(interpreter, tests, environment, directory):
 
 def suite_cryptoki(module, work, cache):
     """The suite of the `cryptoki` crate, built from the crate as crates.io serves it."""
-    source = cache / f"cryptoki-{CRYPTOKI}"
-    if not source.exists():
-        metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1"]))
-        (package,) = (p for p in metadata["packages"] if p["name"] == "cryptoki" and p["version"] == CRYPTOKI)
-        shutil.copytree(pathlib.Path(package["manifest_path"]).parent, source)
+    source = cryptoki(cache)
     directory, environment = fresh_token(work, "cryptoki", "Test Token", "fedcba123456", "abcdef654321")
     environment.update(TEST_PKCS11_MODULE=str(module), TEST_PRETEND_LIBRARY="softhsm")
     environment.update(CARGO_TARGET_DIR=str(cache / "cryptoki-target"))
@@ -154,8 +172,9 @@ def main():
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     cache = work / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    results = {name: SUITES[name](arguments.module.resolve(), work, cache) for name in arguments.suite or SUITES}
+    suites = arguments.suite or list(SUITES)
+    prepare(cache, suites)
+    results = {name: SUITES[name](arguments.module.resolve(), work, cache) for name in suites}
     json.dump(results, sys.stdout, indent=1)
     print()
 

@@ -13,6 +13,9 @@ use cryptoki_sys::{
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use tempfile::TempDir;
+use zk_app_utils::admin::Admin;
+use zk_app_utils::device::NewDevice;
+use zk_app_utils::store::Directory;
 
 /// Says to a child which scenario it is.
 const SCENARIO: &str = "HOLDFASTTEST_SCENARIO";
@@ -48,6 +51,24 @@ impl World {
             .expect("softhsm2-util, from the package softhsm2");
         assert!(output.status.success(), "{output:?}");
         world.with("SOFTHSM2_CONF", conf)
+    }
+
+    /// In front of SoftHSM2, with an emulated device whose firmware loses generated keys; `mapping` are further lines of
+    /// that section.
+    pub fn mapped(mapping: &str) -> Self {
+        let world = Self::softhsm();
+        let library = world.path("libzk_app_utils.so");
+        let built = std::env::current_exe().unwrap().with_file_name("libzk_app_utils.so");
+        std::fs::copy(built, &library).expect("cargo builds the emulator's library beside the tests");
+        let device = world.path("device");
+        Admin::new(Directory::new(&device)).create(&NewDevice::default(), None).unwrap();
+        world.configure(&format!(
+            "[backend]\nmodule = {SOFTHSM:?}\n[device]\nlibrary = {library:?}\nopen-timeout-ms = 200\n\
+             retry-interval-ms = 10\n[mapping]\ndatabase = {:?}\ngroup = \"\"\n{mapping}\n\
+             [log]\nlevel = \"info\"\ntarget = \"stderr\"\n",
+            world.path("store").join("mapping.db"),
+        ));
+        world.with("HOLDFAST_EMULATOR_STATE", device)
     }
 
     /// In front of `module`.
@@ -157,6 +178,11 @@ fn succeeded(output: &Output) {
         output.status.signal(),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// In a scenario with a device: the device, from outside.
+pub fn device() -> Admin {
+    Admin::new(Directory::new(directory().join("device")))
 }
 
 /// In a scenario: its world's directory.

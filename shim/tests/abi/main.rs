@@ -10,8 +10,8 @@ mod exports;
 mod fixture;
 mod fork;
 mod hostile;
-
 mod interfaces;
 mod lifecycle;
+mod mapped;
 mod mechanisms;
 mod sharing;

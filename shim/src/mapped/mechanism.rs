@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn b2_digests_become_256_bits() {
+    fn b5_digests_become_256_bits() {
         let digest: Vec<u8> = (1..=64).collect();
         assert_eq!(to_256_bits(&digest)[..], digest[..32]);
         assert_eq!(to_256_bits(&digest[..33])[..], digest[..32]);

@@ -14,20 +14,15 @@ const USER_PIN: &[u8] = token::PIN.as_bytes();
 const SO_PIN: &[u8] = token::SO_PIN.as_bytes();
 
 /// What the shim adds to the backend's list: documented exceptions, left out of the comparison.
-const ADDED_MECHANISMS: [CK_MECHANISM_TYPE; 7] = [
-    CKM_ECDSA_SHA1,
-    CKM_ECDSA_SHA224,
-    CKM_ECDSA_SHA256,
-    CKM_ECDSA_SHA384,
-    CKM_ECDSA_SHA512,
-    CKM_ECDH1_DERIVE,
-    CKM_ECDH1_COFACTOR_DERIVE,
-];
+const ADDED_MECHANISMS: [CK_MECHANISM_TYPE; 5] =
+    [CKM_ECDSA_SHA1, CKM_ECDSA_SHA224, CKM_ECDSA_SHA256, CKM_ECDSA_SHA384, CKM_ECDSA_SHA512];
 
 /// The state of one run: the handles met so far, and the numbers still to come.
 pub struct Player<'a> {
     pub(crate) module: &'a Module,
     pub(crate) random: Random,
+    /// Whether the token has mapped keys, through one of the modules.
+    mapped_keys: bool,
     slots: Vec<CK_SLOT_ID>,
     sessions: Vec<CK_SESSION_HANDLE>,
     objects: Vec<CK_OBJECT_HANDLE>,
@@ -36,15 +31,20 @@ pub struct Player<'a> {
     mechanisms: Vec<CK_MECHANISM_TYPE>,
     /// A state taken by C_GetOperationState.
     pub(crate) saved_state: Vec<u8>,
-    /// Whether the operation of a kind, last begun, gives the same bytes on every token.
     initialized: bool,
+    /// What the last call was given.
+    last_session: CK_SESSION_HANDLE,
+    last_object: CK_OBJECT_HANDLE,
+    /// A session to close next.
+    stuck: Option<CK_SESSION_HANDLE>,
 }
 
 impl<'a> Player<'a> {
-    pub fn new(module: &'a Module, random: Random) -> Self {
+    pub fn new(module: &'a Module, random: Random, mapped_keys: bool) -> Self {
         Self {
             module,
             random,
+            mapped_keys,
             slots: Vec::new(),
             sessions: Vec::new(),
             objects: Vec::new(),
@@ -52,22 +52,41 @@ impl<'a> Player<'a> {
             mechanisms: Vec::new(),
             saved_state: Vec::new(),
             initialized: false,
+            last_session: 0,
+            last_object: 0,
+            stuck: None,
         }
     }
 
     /// Makes the next call and describes it with its answer.
     pub fn play(&mut self) -> String {
+        if let Some(session) = self.stuck.take() {
+            return self.close(session);
+        }
+        let line = self.next_call();
+        // Without this most calls would meet an operation that nobody ends, or an object that went with its session.
+        let answered = |rv: CK_RV| line.contains(&format!(" {rv:#x}"));
+        if answered(CKR_OPERATION_ACTIVE) && !self.random.once_in(3) {
+            self.stuck = self.sessions.contains(&self.last_session).then_some(self.last_session);
+        }
+        if (answered(CKR_OBJECT_HANDLE_INVALID) || answered(CKR_KEY_HANDLE_INVALID)) && !self.random.once_in(3) {
+            let gone = self.last_object;
+            self.objects.retain(|&object| object != gone);
+            self.keys.retain(|&(key, _)| key != gone);
+        }
+        line
+    }
+
+    fn next_call(&mut self) -> String {
         if !self.initialized && !self.random.once_in(20) {
             return self.initialize();
         }
-        if self.initialized && (self.sessions.is_empty() || self.slots.is_empty()) && !self.random.once_in(4) {
+        if self.initialized && (self.sessions.len() < 2 || self.slots.is_empty()) && !self.random.once_in(4) {
             return if self.slots.is_empty() { self.slot_list() } else { self.open_session() };
         }
         // An operation once begun stands in the way of all others of its kind.
         if self.sessions.len() > 6 {
-            let session = self.sessions.remove(0);
-            let rv = call!(self.module, C_CloseSession, session);
-            return format!("C_CloseSession {session} {rv:#x}");
+            return self.close(self.sessions[0]);
         }
         match self.random.below(100) {
             0 if self.random.once_in(8) => self.finalize(),
@@ -98,23 +117,33 @@ impl<'a> Player<'a> {
         }
     }
 
+    fn close(&mut self, session: CK_SESSION_HANDLE) -> String {
+        let rv = call!(self.module, C_CloseSession, session);
+        self.sessions.retain(|&open| open != session);
+        format!("C_CloseSession {session} {rv:#x}")
+    }
+
     pub(crate) fn session(&mut self) -> CK_SESSION_HANDLE {
-        if self.sessions.is_empty() || self.random.once_in(40) {
+        self.last_session = if self.sessions.is_empty() || self.random.once_in(40) {
             *self.random.pick(&[0, 77_777, CK_ULONG::MAX])
         } else {
             *self.random.pick(&self.sessions)
-        }
+        };
+        self.last_session
     }
 
     pub(crate) fn object(&mut self) -> CK_OBJECT_HANDLE {
-        if self.objects.is_empty() || self.random.once_in(25) {
-            // Never issued by either: also the values with the shim's own tag bit.
-            *self.random.pick(&[0, 99_999, 0x4000_0001, 0x4000_ffff, CK_ULONG::MAX])
+        self.last_object = if self.objects.is_empty() || self.random.once_in(25) {
+            // Never issued by either: also the values with the shim's own tag bit. Where mapped keys are, the first of
+            // those may be.
+            let tagged = if self.mapped_keys { 0x4fff_0001 } else { 0x4000_0001 };
+            *self.random.pick(&[0, 99_999, tagged, 0x4000_ffff, 0x6000_0001, CK_ULONG::MAX])
         } else {
             // The newest are the likeliest to be alive.
             let newest = self.objects.len().saturating_sub(24);
             *self.random.pick(&self.objects[newest..])
-        }
+        };
+        self.last_object
     }
 
     fn slot(&mut self) -> CK_SLOT_ID {
@@ -131,11 +160,15 @@ impl<'a> Player<'a> {
         let wanted = match mechanism {
             CKM_AES_ECB | CKM_AES_CBC | CKM_AES_CBC_PAD | CKM_AES_CMAC | CKM_AES_KEY_WRAP => CKK_AES,
             CKM_SHA256_HMAC | CKM_SHA_1_HMAC => CKK_GENERIC_SECRET,
+            CKM_RSA_PKCS | CKM_SHA256_RSA_PKCS => CKK_RSA,
             _ => CKK_EC,
         };
         let suitable: Vec<_> = self.keys.iter().filter(|(_, kind)| *kind == wanted).map(|&(key, _)| key).collect();
         match suitable.as_slice() {
-            [.., newest] if !self.random.once_in(4) => *newest,
+            [.., newest] if !self.random.once_in(4) => {
+                self.last_object = *newest;
+                *newest
+            }
             _ => self.object(),
         }
     }

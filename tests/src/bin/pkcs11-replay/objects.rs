@@ -6,7 +6,10 @@ use cryptoki_sys::*;
 
 use crate::call;
 use crate::calls::Player;
-use crate::values::{P256_GENERATOR, P256_OID, P384_OID, Template, digest, mechanism, unhex};
+use crate::values::{P256_GENERATOR, P256_OID, P384_OID, RSA, Template, digest, mechanism, unhex};
+
+/// How the labels of mapped keys begin.
+const MAPPED: &str = "mapped";
 
 impl Player<'_> {
     fn new_object(&mut self) -> Template {
@@ -25,7 +28,7 @@ impl Player<'_> {
                 .flag(CKA_EXTRACTABLE, true)
                 .flag(CKA_SENSITIVE, false)
         };
-        match self.random.below(6) {
+        match self.random.below(8) {
             0 => {
                 let mut data = common.number(CKA_CLASS, CKO_DATA).bytes(CKA_VALUE, b"some data");
                 data.0.retain(|(kind, _)| *kind != CKA_ID);
@@ -60,6 +63,20 @@ impl Player<'_> {
                     .flag(CKA_DERIVE, true)
                     .flag(CKA_SENSITIVE, false)
                     .flag(CKA_EXTRACTABLE, true)
+            }
+            5 | 6 => {
+                let private_half = self.random.once_in(2);
+                let class = if private_half { CKO_PRIVATE_KEY } else { CKO_PUBLIC_KEY };
+                let key = key_usage(common.number(CKA_CLASS, class).number(CKA_KEY_TYPE, CKK_RSA));
+                let parts = if private_half { RSA.len() } else { 2 };
+                let mut key = RSA[..parts].iter().fold(key, |key, (kind, value)| key.bytes(*kind, &unhex(value)));
+                let other_half: &[CK_ATTRIBUTE_TYPE] = if private_half {
+                    &[CKA_ENCRYPT, CKA_VERIFY, CKA_WRAP]
+                } else {
+                    &[CKA_DECRYPT, CKA_SIGN, CKA_UNWRAP, CKA_EXTRACTABLE, CKA_SENSITIVE]
+                };
+                key.0.retain(|(kind, _)| !other_half.contains(kind));
+                key
             }
             _ => {
                 let point = [vec![0x04, 0x41], unhex(P256_GENERATOR)].concat();
@@ -281,15 +298,16 @@ impl Player<'_> {
                 break;
             }
         }
-        let mut found: Vec<String> = all.iter().map(|&handle| self.describe_found(session, handle)).collect();
+        let mut found: Vec<String> = all.iter().filter_map(|&handle| self.describe_found(session, handle)).collect();
         found.sort_unstable();
         let rv = call!(self.module, C_FindObjectsFinal, session);
         line + &format!(" {found:?} {rv:#x}")
     }
 
     /// SoftHSM2 finds objects in no order, and a token object gets its handle when it is first met: what is found is
-    /// known by its class, label and ID. None of it is remembered: among it are keys whose values are random.
-    fn describe_found(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> String {
+    /// known by its class, label and ID. None of it is remembered: among it are keys whose values are random. Mapped
+    /// keys, which are there through one module only, are left out.
+    fn describe_found(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Option<String> {
         let (mut class, mut label, mut id) = ([0_u8; 8], [0_u8; 40], [0_u8; 40]);
         let entry = |kind, buffer: &mut [u8]| CK_ATTRIBUTE {
             type_: kind,
@@ -298,6 +316,7 @@ impl Player<'_> {
         };
         let mut raw = [entry(CKA_CLASS, &mut class), entry(CKA_LABEL, &mut label), entry(CKA_ID, &mut id)];
         let rv = call!(self.module, C_GetAttributeValue, session, object, raw.as_mut_ptr(), 3);
-        format!("{rv:#x}:{}", digest(&[class.as_slice(), label.as_slice(), id.as_slice()].concat()))
+        let description = format!("{rv:#x}:{}", digest(&[class.as_slice(), label.as_slice(), id.as_slice()].concat()));
+        (!label.starts_with(MAPPED.as_bytes())).then_some(description)
     }
 }

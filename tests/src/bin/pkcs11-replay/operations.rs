@@ -28,8 +28,11 @@ impl Player<'_> {
                 if init != CKR_OK {
                     return format!("C_EncryptInit {session} {key} {kind:#x} {init:#x}");
                 }
-                let length = &mut output.length;
-                ("C_EncryptInit+C_Encrypt", call!(self.module, C_Encrypt, session, pointer, data_length, out, length))
+                let rv = call!(self.module, C_Encrypt, session, pointer, data_length, out, &mut output.length);
+                if rv == CKR_OK && !out.is_null() {
+                    return self.decrypt_again(session, &mut raw_mechanism, key, &output);
+                }
+                ("C_EncryptInit+C_Encrypt", rv)
             }
             0 | 1 => ("C_EncryptInit", call!(self.module, C_EncryptInit, session, &mut raw_mechanism, key)),
             2 => ("C_DecryptInit", call!(self.module, C_DecryptInit, session, &mut raw_mechanism, key)),
@@ -56,8 +59,31 @@ impl Player<'_> {
                 ("C_EncryptInit null", rv)
             }
         };
-        let wrote = !out.is_null();
-        format!("{name} {session} {key} {kind:#x} {length} {}", output.describe(rv, wrote))
+        // The one ciphertext of this length is RSA's, whose padding is random.
+        let reproducible = !out.is_null() && output.length != 128;
+        format!("{name} {session} {key} {kind:#x} {length} {}", output.describe(rv, reproducible))
+    }
+
+    /// Decrypts what was just encrypted; with RSA that takes the other half of the key.
+    fn decrypt_again(
+        &mut self,
+        session: CK_SESSION_HANDLE,
+        raw_mechanism: &mut CK_MECHANISM,
+        key: CK_OBJECT_HANDLE,
+        encrypted: &Output,
+    ) -> String {
+        let (kind, length) = ({ raw_mechanism.mechanism }, encrypted.length);
+        // RSA's padding is random.
+        let first = encrypted.describe(CKR_OK, kind != CKM_RSA_PKCS);
+        let other = if kind == CKM_RSA_PKCS { self.key_for(kind) } else { key };
+        let init = call!(self.module, C_DecryptInit, session, raw_mechanism, other);
+        let mut bytes = encrypted.bytes.clone();
+        let mut output = Output::new(256);
+        let (out, out_length) = (output.pointer(), &mut output.length);
+        let rv = call!(self.module, C_Decrypt, session, bytes.as_mut_ptr(), length, out, out_length);
+        // With a padding that is wrong, SoftHSM2's answer depends on the random bytes.
+        let described = if init == CKR_OK && rv == CKR_OK { output.describe(rv, true) } else { format!("{rv:#x}") };
+        format!("C_Encrypt+C_Decrypt {session} {key} {other} {kind:#x} {first} {init:#x} {described}")
     }
 
     pub(crate) fn digest(&mut self) -> String {
@@ -88,8 +114,15 @@ impl Player<'_> {
 
     pub(crate) fn sign_or_verify(&mut self) -> String {
         let session = self.session();
-        let kind =
-            *self.random.pick(&[CKM_SHA256_HMAC, CKM_SHA_1_HMAC, CKM_ECDSA, CKM_ECDSA, CKM_AES_CMAC, CKM_RSA_PKCS]);
+        let kind = *self.random.pick(&[
+            CKM_SHA256_HMAC,
+            CKM_SHA_1_HMAC,
+            CKM_ECDSA,
+            CKM_ECDSA,
+            CKM_AES_CMAC,
+            CKM_RSA_PKCS,
+            CKM_SHA256_RSA_PKCS,
+        ]);
         let key = self.key_for(kind);
         let mut raw_mechanism = mechanism(kind, &mut []);
         let mut data = vec![0x31_u8; *self.random.pick(&[0, 20, 32, 48, 100])];
@@ -98,7 +131,7 @@ impl Player<'_> {
         let out = if self.random.once_in(5) { null_mut() } else { output.pointer() };
         let mut signature = vec![0x77_u8; *self.random.pick(&[20, 32, 64])];
         let (signature_pointer, signature_length) = (signature.as_mut_ptr(), signature.len() as CK_ULONG);
-        let (name, rv) = match self.random.below(11) {
+        let (name, rv) = match self.random.below(14) {
             0 | 1 => ("C_SignInit", call!(self.module, C_SignInit, session, &mut raw_mechanism, key)),
             2 => ("C_Sign", call!(self.module, C_Sign, session, pointer, length, out, &mut output.length)),
             3 => ("C_SignUpdate", call!(self.module, C_SignUpdate, session, pointer, length)),
@@ -116,11 +149,35 @@ impl Player<'_> {
                 if init != CKR_OK {
                     return format!("C_SignInit {session} {key} {kind:#x} {init:#x}");
                 }
-                ("C_SignInit+C_Sign", call!(self.module, C_Sign, session, pointer, length, out, &mut output.length))
+                let rv = call!(self.module, C_Sign, session, pointer, length, out, &mut output.length);
+                if rv == CKR_OK && !out.is_null() {
+                    return self.verify_again(session, &mut raw_mechanism, key, &mut data, &output);
+                }
+                ("C_SignInit+C_Sign", rv)
             }
         };
         // An ECDSA signature is random, and which mechanism an open operation has is not known here: lengths only.
         format!("{name} {session} {key} {kind:#x} {}", output.describe(rv, false))
+    }
+
+    /// Verifies what was just signed: with the same key, or the newest that the mechanism takes.
+    fn verify_again(
+        &mut self,
+        session: CK_SESSION_HANDLE,
+        raw_mechanism: &mut CK_MECHANISM,
+        key: CK_OBJECT_HANDLE,
+        data: &mut [u8],
+        signed: &Output,
+    ) -> String {
+        let kind = raw_mechanism.mechanism;
+        let first = signed.describe(CKR_OK, kind != CKM_ECDSA);
+        let other = if self.random.once_in(2) { key } else { self.key_for(kind) };
+        let mut signature = signed.bytes.clone();
+        let (pointer, length) = (data.as_mut_ptr(), data.len() as CK_ULONG);
+        let init = call!(self.module, C_VerifyInit, session, raw_mechanism, other);
+        let (signature, signature_length) = (signature.as_mut_ptr(), signed.length);
+        let rv = call!(self.module, C_Verify, session, pointer, length, signature, signature_length);
+        format!("C_Sign+C_Verify {session} {key} {other} {kind:#x} {first} {init:#x} {rv:#x}")
     }
 
     pub(crate) fn wrap_unwrap_derive(&mut self) -> String {

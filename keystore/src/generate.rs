@@ -229,8 +229,11 @@ impl Keystore {
                 }
             },
         };
-        if self.device.slot_of_node(&reservation.path(), &wallet.name).is_ok() {
-            return Err(Error::NotFresh { node: reservation.node(), reason: "the node existed before" });
+        match self.device.slot_of_node(&reservation.path(), &wallet.name) {
+            Ok(_) => return Err(Error::NotFresh { node: reservation.node(), reason: "the node existed before" }),
+            Err(error) if is_refusal(&error) => {}
+            // No answer is not a no.
+            Err(error) => return Err(error.into()),
         }
         Ok((master, self.look_before(reservation.intent)?))
     }

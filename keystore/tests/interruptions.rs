@@ -277,3 +277,33 @@ fn a_failed_generation_of_a_living_process_leaves_nothing() {
         }
     }
 }
+
+/// Whether the node exists already is asked before it is derived. No answer is not a no.
+#[test]
+fn i7_a_node_of_which_nothing_is_known_is_not_derived() {
+    let scene = scene(Strategy::WalletPerToken);
+    let keystore = scene.host.process();
+    // Which slots are not ours is learnt at the first one.
+    keystore.generate(&request("first in this process")).unwrap();
+    let calls_of = |log: &[&str], call: &str| log.iter().filter(|known| **known == call).count();
+    {
+        let mut state = scene.host.sim.state();
+        state.calls = 0;
+        state.log.clear();
+    }
+    keystore.generate(&request("heard of")).unwrap();
+    let asked = {
+        let mut state = scene.host.sim.state();
+        let derived = state.log.iter().position(|call| *call == "zkGenWalletChildKey").unwrap();
+        let asked = state.log[..derived].iter().rposition(|call| *call == "zkGetWalletKeySlotFromNodeAddr").unwrap();
+        state.calls = 0;
+        state.log.clear();
+        asked
+    };
+    scene.host.sim.state().fault = Some((asked + 1, Fault::LoseBefore));
+    let error = keystore.generate(&request("unheard of")).unwrap_err();
+    let state = scene.host.sim.state();
+    assert!(matches!(error, Error::Device(_)), "{error}");
+    assert_eq!(state.log[asked], "zkGetWalletKeySlotFromNodeAddr", "{:?}", state.log);
+    assert_eq!(calls_of(&state.log, "zkGenWalletChildKey"), 0, "{:?}", state.log);
+}

@@ -4,7 +4,6 @@
 //! the gate closed; what it inherited is given up, not freed, as its locks may be held by threads that do not exist
 //! there.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::alias::AliasTable;
 use crate::backend::{self, Module};
 use crate::error::Error;
 use crate::log;
-use crate::mapped::Mapped;
+use crate::mapped::{self, Mapped};
 use crate::route::{self, MappedHandle, Target};
 
 /// How long `C_Initialize` and `C_Finalize` wait for each other.
@@ -128,7 +127,7 @@ pub fn initialize(args: &InitializeArgs) -> Result<(), Error> {
     let module = module_in_transition()?;
     let hold = take_hold(module, args, transition.forked())?;
     hold.set();
-    let mapped = Mapped::new(&module.config);
+    let mapped = Mapped::new(&module.config, transition.forked());
     transition.open(Box::new(Instance {
         functions: module.backend.functions,
         module,
@@ -226,30 +225,18 @@ fn module_in_transition() -> Result<&'static Module, Error> {
     }
 }
 
-thread_local! {
-    /// Keeps the instance from `fork_prepare` to `fork_parent` or `fork_child`.
-    static FORKING: Cell<Option<Call>> = const { Cell::new(None) };
-}
-
 /// Before `fork`, in the forking thread.
 pub fn fork_prepare() {
-    if let Ok(call) = enter() {
-        call.mapped.fork_prepare();
-        FORKING.set(Some(call));
-    }
+    mapped::fork_prepare();
 }
 
 /// After `fork`, in the parent.
 pub fn fork_parent() {
-    if let Some(call) = FORKING.take() {
-        call.mapped.fork_parent();
-    }
+    mapped::fork_parent();
 }
 
-/// After `fork`, in the child.
+/// After `fork`, in the child, which never uses the instance again that it inherits.
 pub fn fork_child() {
-    if let Some(call) = FORKING.take() {
-        call.mapped.fork_child();
-    }
+    mapped::fork_child();
     GATE.close_after_fork();
 }

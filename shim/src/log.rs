@@ -12,7 +12,6 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +21,7 @@ use tracing::span;
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
+use crate::abi::kept::Kept;
 use crate::error::{Error, Severity};
 
 /// The system log's socket.
@@ -36,9 +36,9 @@ const MAX_LINE_BYTES: usize = 2000;
 /// The least severe rank that is logged; until there is a configuration, the default of `log.level`.
 static LEVEL: AtomicU8 = AtomicU8::new(rank(Level::Warn));
 
-static TARGET: OnceLock<LogTarget> = OnceLock::new();
+static TARGET: Kept<LogTarget> = Kept::new();
 
-static DISPATCH: OnceLock<Dispatch> = OnceLock::new();
+static DISPATCH: Kept<Dispatch> = Kept::new();
 
 const fn rank(level: Level) -> u8 {
     match level {
@@ -62,7 +62,11 @@ const fn syslog_severity(level: Level) -> u8 {
 /// Takes over level and target. The first target stays.
 pub fn configure(log: &holdfast_config::Log) {
     LEVEL.store(rank(log.level), Ordering::Relaxed);
-    TARGET.get_or_init(|| log.target.clone());
+    if TARGET.get().is_none() {
+        TARGET.set(log.target.clone());
+    }
+    // Made here, when the configuration is read: it takes a lock of the tracing crate, which no call takes later.
+    dispatch();
 }
 
 /// Whether lines of `level` are logged.
@@ -73,7 +77,11 @@ pub fn enabled(level: Level) -> bool {
 /// Runs `body` with what it and the libraries below say with `tracing` going to our log. Every mapped operation runs
 /// in here; a forwarded call does not.
 pub fn scoped<T>(body: impl FnOnce() -> T) -> T {
-    tracing::dispatcher::with_default(DISPATCH.get_or_init(|| Dispatch::new(ToLog)), body)
+    tracing::dispatcher::with_default(dispatch(), body)
+}
+
+fn dispatch() -> &'static Dispatch {
+    DISPATCH.get().unwrap_or_else(|| DISPATCH.set(Dispatch::new(ToLog)))
 }
 
 /// A failed call: loud if an operator has to do something about it.

@@ -21,13 +21,20 @@ struct Page {
     inside: AtomicPtr<()>,
     /// Thread that is opening or closing, 0 for none.
     owner: AtomicU32,
-    /// Whether this page was written since the last fork: false in a child until it first opens the gate.
+    /// Whether this page was written since the last fork: false in a child until it first opens or closes the gate.
     written: AtomicBool,
+    /// Whether the gate was opened since the last fork: false in a child until it is.
+    opened: AtomicBool,
 }
 
 impl Page {
     const fn new() -> Self {
-        Self { inside: AtomicPtr::new(ptr::null_mut()), owner: AtomicU32::new(0), written: AtomicBool::new(false) }
+        Self {
+            inside: AtomicPtr::new(ptr::null_mut()),
+            owner: AtomicU32::new(0),
+            written: AtomicBool::new(false),
+            opened: AtomicBool::new(false),
+        }
     }
 }
 
@@ -41,6 +48,8 @@ pub struct Gate<T> {
     fallback: Page,
     /// Whether `Page::written` was ever set, which a fork does not clear.
     used: AtomicBool,
+    /// Likewise for `Page::opened`.
+    ever_opened: AtomicBool,
     guarded: std::marker::PhantomData<AtomicPtr<T>>,
 }
 
@@ -54,7 +63,6 @@ pub struct Entered<T> {
 pub struct Transition<'gate, T> {
     gate: &'gate Gate<T>,
     page: &'static Page,
-    forked: bool,
 }
 
 /// How closing ended.
@@ -73,6 +81,7 @@ impl<T: Send + Sync + 'static> Gate<T> {
             page: AtomicPtr::new((&raw const CLOSED).cast_mut()),
             fallback: Page::new(),
             used: AtomicBool::new(false),
+            ever_opened: AtomicBool::new(false),
             guarded: std::marker::PhantomData,
         }
     }
@@ -103,11 +112,10 @@ impl<T: Send + Sync + 'static> Gate<T> {
             }
             std::thread::sleep(Duration::from_micros(100));
         }
-        let forked = !page.written.swap(true, Ordering::Relaxed) && self.used.swap(true, Ordering::Relaxed);
-        if forked {
+        if !page.written.swap(true, Ordering::Relaxed) && self.used.swap(true, Ordering::Relaxed) {
             Slot::forget_other_threads();
         }
-        Some(Transition { gate: self, page, forked })
+        Some(Transition { gate: self, page })
     }
 
     /// Closes the gate in a forked child, where its kernel did not.
@@ -117,6 +125,7 @@ impl<T: Send + Sync + 'static> Gate<T> {
             page.inside.store(ptr::null_mut(), Ordering::Relaxed);
             page.owner.store(0, Ordering::Relaxed);
             page.written.store(false, Ordering::Relaxed);
+            page.opened.store(false, Ordering::Relaxed);
         }
     }
 
@@ -147,9 +156,10 @@ impl<T: Send + Sync + 'static> Gate<T> {
 }
 
 impl<T> Transition<'_, T> {
-    /// Whether the process forked since the gate was last opened or closed: this is a child that inherited it.
+    /// Whether the process forked since the gate was last opened: this is a child that inherited what was behind it, and
+    /// has not opened the gate for itself. An attempt to close it, which children make, does not change that.
     pub fn forked(&self) -> bool {
-        self.forked
+        !self.page.opened.load(Ordering::Relaxed) && self.gate.ever_opened.load(Ordering::Relaxed)
     }
 
     /// Whether the gate is open.
@@ -161,6 +171,8 @@ impl<T> Transition<'_, T> {
     pub fn open(&self, inside: Box<T>) {
         if !self.is_open() {
             membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+            self.page.opened.store(true, Ordering::Relaxed);
+            self.gate.ever_opened.store(true, Ordering::Relaxed);
             self.page.inside.store(Box::into_raw(inside).cast(), Ordering::Release);
         }
     }
@@ -443,6 +455,11 @@ mod tests {
         GATE.close_after_fork();
         assert!(GATE.enter().is_none());
         assert!(GATE.begin(SOON).unwrap().forked());
+        let transition = GATE.begin(SOON).unwrap();
+        assert!(transition.forked(), "until it is opened");
+        transition.open(Box::new(Guarded(Arc::default())));
+        assert!(!transition.forked());
+        drop(transition);
         assert!(!GATE.begin(SOON).unwrap().forked());
     }
 

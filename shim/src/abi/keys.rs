@@ -57,7 +57,7 @@ entry! {
             mapped_pair(
                 &call,
                 hSession,
-                mechanism.as_ptr(),
+                &mut mechanism,
                 (pPublicKeyTemplate, ulPublicKeyAttributeCount),
                 (pPrivateKeyTemplate, ulPrivateKeyAttributeCount),
                 (phPublicKey, phPrivateKey),
@@ -343,23 +343,28 @@ entry! {
 unsafe fn mapped_pair(
     call: &Instance,
     session: CK_SESSION_HANDLE,
-    mechanism: CK_MECHANISM_PTR,
+    mechanism: &mut Sound,
     public: (CK_ATTRIBUTE_PTR, CK_ULONG),
     private: (CK_ATTRIBUTE_PTR, CK_ULONG),
     places: (CK_OBJECT_HANDLE_PTR, CK_OBJECT_HANDLE_PTR),
 ) -> Result<Option<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)>, Error> {
-    // SAFETY: as for this function. What cannot be read is left to the backend to refuse.
+    let kind = mechanism.kind();
+    // SAFETY: as for this function. What cannot be read is left to the backend to refuse, unless it may be ours.
     let (mechanism, public, private) = unsafe {
         match (
-            args::Mechanism::read(mechanism),
+            args::Mechanism::read(mechanism.as_ptr()),
             args::Template::read(public.0, public.1),
             args::Template::read(private.0, private.1),
         ) {
             (Ok(mechanism), Ok(public), Ok(private)) => (mechanism, public, private),
+            (mechanism, public, private) if keygen::refuses_unreadable(call, kind) => {
+                let refusal = mechanism.err().or(public.err()).or(private.err());
+                return refusal.map_or(Ok(None), Err);
+            }
             _ => return Ok(None),
         }
     };
-    let Some(candidate) = keygen::candidate(call, &mechanism, &public, &private) else { return Ok(None) };
+    let Some(candidate) = keygen::candidate(call, &mechanism, &public, &private)? else { return Ok(None) };
     // Before a key is made that nobody could be told of.
     args::check_place(places.0)?;
     args::check_place(places.1)?;

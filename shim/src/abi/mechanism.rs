@@ -55,6 +55,15 @@ impl Sound {
         Self { client: pointer, repaired }
     }
 
+    /// `CKM_*`; `None` without a mechanism.
+    pub fn kind(&self) -> Option<CK_MECHANISM_TYPE> {
+        if self.client.is_null() {
+            return None;
+        }
+        // SAFETY: not null; as for `read`, and the client's call lasts as long as `self`.
+        Some(unsafe { self.client.read_unaligned() }.mechanism)
+    }
+
     /// What the backend gets: the client's own, or a repaired copy, valid while `self` is not moved.
     #[inline(always)]
     pub fn as_ptr(&mut self) -> CK_MECHANISM_PTR {

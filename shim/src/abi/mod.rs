@@ -7,6 +7,7 @@ pub mod entry;
 pub mod fork;
 pub mod gate;
 pub mod handles;
+pub mod kept;
 pub mod mechanism;
 pub mod tables;
 

@@ -123,11 +123,11 @@ entry! {
         unsafe { args::check_template(pTemplate, ulCount) }?;
         forward!(call.C_FindObjectsInit(hSession, pTemplate, ulCount))?;
         // SAFETY: the client's template.
-        match unsafe { args::Template::read(pTemplate, ulCount) } {
-            Ok(template) => log::scoped(|| find::init(&call, hSession, &template)),
-            // Misaligned, which the backend did not mind: it has its search, and no object of ours matches.
-            Err(_) => Ok(()),
+        // One that is misaligned, which the backend did not mind: it has its search, and no object of ours matches.
+        if let Ok(template) = unsafe { args::Template::read(pTemplate, ulCount) } {
+            log::scoped(|| find::init(&call, hSession, &template));
         }
+        Ok(())
     }
 
     /// `C_FindObjectsFinal`: ends a search.

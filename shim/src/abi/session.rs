@@ -14,15 +14,6 @@ use crate::log;
 use crate::mapped::{self, sign};
 
 forwarded! {
-    /// `C_OpenSession`: opens a session. The handle is the backend's own.
-    fn C_OpenSession(
-        slotID: CK_SLOT_ID,
-        flags: CK_FLAGS,
-        pApplication: CK_VOID_PTR,
-        Notify: CK_NOTIFY,
-        phSession: CK_SESSION_HANDLE_PTR,
-    );
-
     /// `C_GetSessionInfo`: about a session.
     fn C_GetSessionInfo(hSession: CK_SESSION_HANDLE, pInfo: CK_SESSION_INFO_PTR);
 
@@ -48,20 +39,35 @@ forwarded! {
 }
 
 entry! {
+    /// `C_OpenSession`: opens a session. The handle is the backend's own.
+    fn C_OpenSession(
+        slotID: CK_SLOT_ID,
+        flags: CK_FLAGS,
+        pApplication: CK_VOID_PTR,
+        Notify: CK_NOTIFY,
+        phSession: CK_SESSION_HANDLE_PTR,
+    ) {
+        let call = lifecycle::enter()?;
+        forward!(call.C_OpenSession(slotID, flags, pApplication, Notify, phSession))?;
+        if !phSession.is_null() {
+            // SAFETY: not null, and the backend answered CKR_OK, so it wrote a handle there, aligned or not.
+            let session = unsafe { phSession.read_unaligned() };
+            log::scoped(|| call.mapped.session_opened(session));
+        }
+        Ok(())
+    }
+
     /// `C_CloseSession`: closes a session.
     fn C_CloseSession(hSession: CK_SESSION_HANDLE) {
         let call = lifecycle::enter()?;
-        forward!(call.C_CloseSession(hSession))?;
-        log::scoped(|| call.mapped.session_closed(hSession));
-        Ok(())
+        log::scoped(|| call.mapped.closing(&[hSession], || forward!(call.C_CloseSession(hSession))))
     }
 
     /// `C_CloseAllSessions`: closes the sessions of a slot.
     fn C_CloseAllSessions(slotID: CK_SLOT_ID) {
         let call = lifecycle::enter()?;
-        forward!(call.C_CloseAllSessions(slotID))?;
-        log::scoped(|| call.mapped.all_sessions_closed(slotID));
-        Ok(())
+        let sessions = call.mapped.sessions.of_slot(slotID);
+        log::scoped(|| call.mapped.closing(&sessions, || forward!(call.C_CloseAllSessions(slotID))))
     }
 
     /// `C_Logout`: logs out.

@@ -15,20 +15,20 @@ use crate::log;
 /// After the backend began its search: looks for mapped objects too.
 ///
 /// A store that cannot be read does not take the backend's objects from the client: the log says what is wrong, and the
-/// search goes on without mapped keys.
-pub fn init(instance: &Instance, session: CK_SESSION_HANDLE, template: &Template<'_>) -> Result<(), Error> {
+/// search, which the backend has in progress by now, goes on without mapped keys.
+pub fn init(instance: &Instance, session: CK_SESSION_HANDLE, template: &Template<'_>) {
     // Left over from a search whose end the backend refused.
     finish(instance, session);
+    if let Err(error) = search(instance, session, template) {
+        log::error(format_args!("C_FindObjectsInit: mapped keys cannot be searched: {error}"));
+    }
+}
+
+fn search(instance: &Instance, session: CK_SESSION_HANDLE, template: &Template<'_>) -> Result<(), Error> {
     let Some(filter) = filter(template) else { return Ok(()) };
     let mapped = &instance.mapped;
     let session = mapped.sessions.session(&instance.calls(), session)?;
-    let objects = match mapped.keystore.find(&session.token.serial, &filter) {
-        Ok(objects) => objects,
-        Err(error) => {
-            log::error(format_args!("C_FindObjectsInit: mapped keys cannot be searched: {error}"));
-            return Ok(());
-        }
-    };
+    let objects = mapped.keystore.find(&session.token.serial, &filter)?;
     let mut found = Vec::new();
     for object in objects.iter().rev().filter(|object| session.user || !object.record.private) {
         if matches(object, template) {

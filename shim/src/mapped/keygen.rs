@@ -1,6 +1,6 @@
 //! `C_GenerateKeyPair`: which pairs are ours, and making them.
 
-use cryptoki_sys::{CK_FALSE, CK_SESSION_HANDLE, CKA_EC_PARAMS, CKA_TOKEN, CKM_EC_KEY_PAIR_GEN};
+use cryptoki_sys::{CK_FALSE, CK_MECHANISM_TYPE, CK_SESSION_HANDLE, CKA_EC_PARAMS, CKA_TOKEN, CKM_EC_KEY_PAIR_GEN};
 use holdfast_config::{Policy, SessionKeys};
 use holdfast_keystore::{GenerateRequest, GeneratedPair, ObjectClass};
 use holdfast_wallet::Curve;
@@ -20,30 +20,42 @@ pub struct Candidate {
 
 /// Whether a generation may be ours: an EC mechanism on a curve that the device's wallets have, the private key to be
 /// a token object - or a session object, where session keys are mapped too.
+///
+/// A template that says two things about the curve, or about where the private key goes, is
+/// [`Error::TemplateInconsistent`]: the backend might read the one that we do not, and make the key in software.
 pub fn candidate(
     instance: &Instance,
     mechanism: &Mechanism<'_>,
     public: &Template<'_>,
     private: &Template<'_>,
-) -> Option<Candidate> {
+) -> Result<Option<Candidate>, Error> {
     // CKM_ECDSA_KEY_PAIR_GEN is the same number under its older name.
     if mechanism.kind != CKM_EC_KEY_PAIR_GEN {
-        return None;
+        return Ok(None);
     }
     if instance.mapped.keystore.settings().policy == Policy::Never {
-        return left_to_backend("policy never maps no key");
+        return Ok(left_to_backend("policy never maps no key"));
+    }
+    for (template, kind) in [(public, CKA_EC_PARAMS), (private, CKA_EC_PARAMS), (private, CKA_TOKEN)] {
+        template::check_once(template, kind)?;
     }
     let Some(params) = public.get(CKA_EC_PARAMS).or_else(|| private.get(CKA_EC_PARAMS)) else {
-        return left_to_backend("the template names no curve");
+        return Ok(left_to_backend("the template names no curve"));
     };
     let Some(curve) = curve_of_params(params) else {
-        return left_to_backend("the device's wallets do not have its curve");
+        return Ok(left_to_backend("the device's wallets do not have its curve"));
     };
     let on_token = private.get(CKA_TOKEN).is_some_and(|value| value != [CK_FALSE]);
     if !on_token && instance.mapped.session_keys == SessionKeys::Backend {
-        return left_to_backend("session keys go to the backend");
+        return Ok(left_to_backend("session keys go to the backend"));
     }
-    Some(Candidate { curve, session_pair: !on_token })
+    Ok(Some(Candidate { curve, session_pair: !on_token }))
+}
+
+/// Whether a generation with templates that cannot be read is refused here. The backend might read them all the same, and
+/// make in software what should be a key of the device.
+pub fn refuses_unreadable(instance: &Instance, mechanism: Option<CK_MECHANISM_TYPE>) -> bool {
+    mechanism == Some(CKM_EC_KEY_PAIR_GEN) && instance.mapped.keystore.settings().policy != Policy::Never
 }
 
 /// Every generation of an EC pair is logged with where it goes.

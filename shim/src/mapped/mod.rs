@@ -14,21 +14,21 @@ pub mod session;
 pub mod sign;
 pub mod template;
 
-use std::sync::OnceLock;
-
 use cryptoki_sys::{CK_SESSION_HANDLE, CK_SLOT_ID};
 use holdfast_config::{Config, SessionKeys};
 use holdfast_keystore::{KeyId, Keystore, Object};
 
 use self::handles::HandleTable;
 use self::session::{Session, SessionTable, Token};
+use crate::abi::kept::Kept;
 use crate::error::Error;
 use crate::lifecycle::Instance;
 use crate::log;
 use crate::route::MappedHandle;
 
-/// One for the life of the process: fork handlers need it to outlive every initialisation.
-static KEYSTORE: OnceLock<Keystore> = OnceLock::new();
+/// One for the life of the process, as fork handlers need it to outlive every initialisation. A forked child makes its
+/// own: threads that do not exist there may have held the locks of the one it inherits.
+static KEYSTORE: Kept<Keystore> = Kept::new();
 
 /// What mapped keys need from one `C_Initialize` to its `C_Finalize`.
 pub struct Mapped {
@@ -43,10 +43,12 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// At `C_Initialize`. Opens and enumerates nothing.
-    pub fn new(config: &'static Config) -> Self {
+    /// At `C_Initialize`, of which there is one at a time; `forked` in a child that has not initialised before. Opens and
+    /// enumerates nothing.
+    pub fn new(config: &'static Config, forked: bool) -> Self {
+        let inherited = KEYSTORE.get().filter(|_| !forked);
         Self {
-            keystore: KEYSTORE.get_or_init(|| Keystore::configured(config)),
+            keystore: inherited.unwrap_or_else(|| KEYSTORE.set(Keystore::configured(config))),
             session_keys: config.mapping.session_keys,
             handles: HandleTable::default(),
             sessions: SessionTable::default(),
@@ -62,24 +64,9 @@ impl Mapped {
     /// At `C_Finalize`, when no call is in progress any more: session keys end, the store is closed.
     pub fn finalize(&self) {
         for session in self.sessions.all() {
-            self.session_closed(session);
+            self.end_session_keys(self.sessions.take(session).into_keys());
         }
         self.keystore.close();
-    }
-
-    /// Before `fork`, in the forking thread: takes what a child must not inherit half changed.
-    pub fn fork_prepare(&self) {
-        self.keystore.fork_prepare();
-    }
-
-    /// After `fork`, in the parent.
-    pub fn fork_parent(&self) {
-        self.keystore.fork_parent();
-    }
-
-    /// After `fork`, in the child, which never uses this instance again.
-    pub fn fork_child(&self) {
-        self.keystore.fork_child();
     }
 
     /// The object of a handle, when the session sees it: it exists, is of the session's token, and is not private while
@@ -88,28 +75,63 @@ impl Mapped {
         let Some(id) = self.handles.object(handle) else { return Ok(None) };
         let object = self.keystore.object(id)?;
         Ok(object.filter(|object| {
-            (session.user || !object.record.private) && object.key.token_serial == session.token.serial
+            self.handles.is_of(handle, object)
+                && (session.user || !object.record.private)
+                && object.key.token_serial == session.token.serial
         }))
     }
 
-    /// After the backend closed a session.
-    pub fn session_closed(&self, session: CK_SESSION_HANDLE) {
-        self.end_session_keys(self.sessions.close(session));
+    /// After the backend opened a session: whatever is kept under its handle belongs to one that is no more.
+    pub fn session_opened(&self, session: CK_SESSION_HANDLE) {
+        self.end_session_keys(self.sessions.take(session).into_keys());
     }
 
-    /// After the backend closed all sessions of a slot.
-    pub fn all_sessions_closed(&self, slot: CK_SLOT_ID) {
-        for session in self.sessions.of_slot(slot) {
-            self.session_closed(session);
+    /// Closes sessions by way of the backend, and ends their session keys when it has closed them.
+    pub fn closing(
+        &self,
+        sessions: &[CK_SESSION_HANDLE],
+        backend: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let taken: Vec<_> = sessions.iter().map(|session| self.sessions.take(*session)).collect();
+        let outcome = backend();
+        for taken in taken {
+            match outcome {
+                Ok(()) => self.end_session_keys(taken.into_keys()),
+                Err(_) => self.sessions.put_back(taken),
+            }
         }
+        outcome
     }
 
     fn end_session_keys(&self, keys: Vec<KeyId>) {
         for key in keys {
+            self.handles.forget_session_objects(key);
             if let Err(error) = self.keystore.drop_session_key(key) {
                 log::warn(format_args!("a session key stays on the device until `holdfast repair`: {error}"));
             }
         }
+    }
+}
+
+/// Before `fork`, in the forking thread: takes what a child must not inherit half changed. After `C_Finalize` too: it does
+/// not wait for ever for calls of other threads.
+pub fn fork_prepare() {
+    if let Some(keystore) = KEYSTORE.get() {
+        keystore.fork_prepare();
+    }
+}
+
+/// After `fork`, in the parent.
+pub fn fork_parent() {
+    if let Some(keystore) = KEYSTORE.get() {
+        keystore.fork_parent();
+    }
+}
+
+/// After `fork`, in the child.
+pub fn fork_child() {
+    if let Some(keystore) = KEYSTORE.get() {
+        keystore.fork_child();
     }
 }
 
@@ -120,8 +142,9 @@ pub fn logged_out(instance: &Instance, session: CK_SESSION_HANDLE) {
     let Ok(session) = mapped.sessions.session(&instance.calls(), session) else { return };
     for other in mapped.sessions.of_slot(session.slot) {
         let keys = mapped.sessions.with(other, |operations| {
-            operations.sign = None;
-            operations.verify = None;
+            // One with a key of the backend goes on or ends with the backend's own part of it.
+            operations.sign.take_if(|sign| sign.is_mapped());
+            operations.verify.take_if(|verify| verify.is_mapped());
             operations.found.retain(|found| !found.private);
             std::mem::take(&mut operations.keys)
         });
@@ -146,7 +169,8 @@ pub fn init_token(
         return Err(refusal);
     }
     instance.mapped.handles.forget_token(&token.serial, false);
-    let now = Token::of_slot(&calls, slot)?.map(|token| token.serial);
+    // What the backend does not say now does not take back its CKR_OK.
+    let now = Token::of_slot(&calls, slot).ok().flatten().map(|token| token.serial);
     if let Err(error) = pending.complete(now.as_deref()) {
         // The token is initialised, which is what was asked; the keys are hidden and reported.
         log::error(format_args!("C_InitToken: mapped keys of token {:?} could not be removed: {error}", token.label));

@@ -1,6 +1,6 @@
 //! What the module keeps for a session of the backend: its token, and the mapped operations in progress.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,6 +60,20 @@ pub struct Operations {
     pub found: Vec<Found>,
     /// Session keys that end with the session.
     pub keys: Vec<KeyId>,
+}
+
+/// What was kept for a session.
+pub struct Taken {
+    session: CK_SESSION_HANDLE,
+    operations: Operations,
+    token: Option<(CK_SLOT_ID, Arc<Token>)>,
+}
+
+impl Taken {
+    /// The session keys that end with the session.
+    pub fn into_keys(self) -> Vec<KeyId> {
+        self.operations.keys
+    }
 }
 
 /// A mapped object that a search has found.
@@ -155,11 +169,19 @@ impl SessionTable {
         })
     }
 
-    /// Forgets a closed session; its session keys are the caller's to end.
-    pub fn close(&self, session: CK_SESSION_HANDLE) -> Vec<KeyId> {
-        let keys = self.with(session, |operations| std::mem::take(operations).keys);
-        self.lock().tokens.remove(&session);
-        keys
+    /// Forgets a session and gives what was kept for it: before the backend closes it, as the next one that is opened,
+    /// by another thread perhaps, may get the same handle.
+    pub fn take(&self, session: CK_SESSION_HANDLE) -> Taken {
+        let operations = self.with(session, std::mem::take);
+        Taken { session, operations, token: self.lock().tokens.remove(&session) }
+    }
+
+    /// Keeps again what was taken: the backend did not close the session.
+    pub fn put_back(&self, taken: Taken) {
+        self.with(taken.session, |operations| *operations = taken.operations);
+        if let Some(token) = taken.token {
+            self.lock().tokens.insert(taken.session, token);
+        }
     }
 
     /// The sessions of a slot that we have met.
@@ -170,7 +192,9 @@ impl SessionTable {
 
     /// All sessions that we have met.
     pub fn all(&self) -> Vec<CK_SESSION_HANDLE> {
-        self.lock().tokens.keys().copied().collect()
+        let inner = self.lock();
+        let met = inner.tokens.keys().chain(inner.operations.keys());
+        met.copied().collect::<HashSet<_>>().into_iter().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -54,6 +54,20 @@ enum Input {
     Data { digester: Box<Digester>, continued: bool },
 }
 
+impl SignOperation {
+    /// Whether it is a mapped key that signs.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.key, Key::Mapped(_))
+    }
+}
+
+impl VerifyOperation {
+    /// Whether it is a mapped key that verifies.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.key, Key::Mapped(_))
+    }
+}
+
 impl Input {
     fn of(mechanism: &Mechanism<'_>) -> Result<Self, Error> {
         let input = match Digester::new(mechanism.kind) {

@@ -201,6 +201,12 @@ fn set<T>(field: &mut T, value: T) -> Result<(), Error> {
 
 /// An attribute given twice has to have the same value twice.
 fn check_repeated(template: &Template<'_>) -> Result<(), Error> {
-    let same = template.attributes().all(|attribute| template.get(attribute.kind) == Some(attribute.value));
-    expect(same, "an attribute is given twice, with different values")
+    template.attributes().try_for_each(|attribute| check_once(template, attribute.kind))
+}
+
+/// That an attribute is given at most once, or has the same value each time.
+pub fn check_once(template: &Template<'_>, kind: CK_ATTRIBUTE_TYPE) -> Result<(), Error> {
+    let mut values = template.attributes().filter(|attribute| attribute.kind == kind).map(|attribute| attribute.value);
+    let first = values.next();
+    expect(values.all(|value| Some(value) == first), "an attribute is given twice, with different values")
 }

@@ -3,9 +3,9 @@
 use std::ptr;
 
 use cryptoki_sys::{
-    CK_FUNCTION_LIST_3_2, CK_MECHANISM, CK_OBJECT_HANDLE, CK_ULONG, CKM_CONCATENATE_BASE_AND_KEY,
+    CK_FUNCTION_LIST_3_2, CK_MECHANISM, CK_OBJECT_HANDLE, CK_ULONG, CKM_CONCATENATE_BASE_AND_KEY, CKM_ECDSA_SHA256,
     CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED,
-    CKR_FUNCTION_NOT_SUPPORTED, CKR_OBJECT_HANDLE_INVALID, CKR_OK,
+    CKR_FUNCTION_NOT_SUPPORTED, CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_OPERATION_ACTIVE,
 };
 
 use crate::fixture::{Pkcs11, World, ck, directory, in_fork, scenario, scenario_with_log};
@@ -93,6 +93,58 @@ fn a6_a_backend_that_does_not_initialise() {
             assert_eq!(module.initialize(), CKR_DEVICE_ERROR, "its own code");
             assert_eq!(module.finalize(), CKR_CRYPTOKI_NOT_INITIALIZED);
             assert_eq!(Inside::new().count("backend_finalized"), 0);
+        },
+    );
+}
+
+/// Its sessions all have the same handle. What was begun in one is not there in the next, however the first one ended.
+#[test]
+fn session_handles_that_are_used_again() {
+    scenario(
+        "defective::session_handles_that_are_used_again",
+        || World::with_compiled_backend("backend", &["NO_DIGESTS"]),
+        || {
+            let module = Pkcs11::holdfast();
+            assert_eq!(module.initialize(), CKR_OK);
+            let mut key = 0;
+            let mut length = 0;
+            for close_all in [true, false] {
+                let session = module.open();
+                assert_eq!(ck!(module, C_CreateObject(session, ptr::null_mut(), 0, &mut key)), CKR_OK);
+                let mut mechanism =
+                    CK_MECHANISM { mechanism: CKM_ECDSA_SHA256, pParameter: ptr::null_mut(), ulParameterLen: 0 };
+                assert_eq!(ck!(module, C_SignInit(session, &mut mechanism, key)), CKR_OK);
+                let rv = ck!(module, C_SignInit(session, &mut mechanism, key));
+                assert_eq!(rv, CKR_OPERATION_ACTIVE, "it is digested here");
+                if close_all {
+                    assert_eq!(ck!(module, C_CloseAllSessions(1)), CKR_OK);
+                }
+                let next = module.open();
+                assert_eq!(next, session);
+                assert_eq!(ck!(module, C_SignInit(next, &mut mechanism, key)), CKR_OK);
+                assert_eq!(ck!(module, C_CloseSession(next)), CKR_OK);
+                // Forwarded to a backend that signs nothing and says so with CKR_OK.
+                assert_eq!(ck!(module, C_SignFinal(next, ptr::null_mut(), &mut length)), CKR_OK);
+            }
+        },
+    );
+}
+
+/// The search that the backend has begun is not refused, or the next one would find it in progress.
+#[test]
+fn a_search_without_a_token_finds_what_the_backend_has() {
+    scenario(
+        "defective::a_search_without_a_token_finds_what_the_backend_has",
+        || World::with_compiled_backend("backend", &[]),
+        || {
+            let module = Pkcs11::holdfast();
+            assert_eq!(module.initialize(), CKR_OK);
+            let session = module.open();
+            let (mut key, mut found, mut count) = (0, [0; 4], 0);
+            assert_eq!(ck!(module, C_CreateObject(session, ptr::null_mut(), 0, &mut key)), CKR_OK);
+            assert_eq!(ck!(module, C_FindObjectsInit(session, ptr::null_mut(), 0)), CKR_OK);
+            assert_eq!(ck!(module, C_FindObjects(session, found.as_mut_ptr(), 4, &mut count)), CKR_OK);
+            assert_eq!((count, found[0]), (1, key));
         },
     );
 }

@@ -11,6 +11,7 @@
 //   FORK_AWARE         notices a fork by itself
 //   STUBBORN           stays initialised in a child, whatever it is told
 //   INERT              almost every function answers CKR_OK and does nothing
+//   NO_DIGESTS         signs with CKM_ECDSA only; every object is an EC key
 //   GROWING            lists are longer at the second call than at the first
 #include <string.h>
 #include <unistd.h>
@@ -139,6 +140,25 @@ static U use_object_third(U session, void *mechanism, U object) {
     return use_object(session, object);
 }
 
+#ifdef NO_DIGESTS
+static U get_attribute(U session, U object, Attribute *template, U count) {
+    (void)session, (void)object;
+    U ec = 3;
+    for (U i = 0; i < count; i++) {
+        if (template[i].value) memcpy(template[i].value, &ec, sizeof ec);
+        template[i].length = sizeof ec;
+    }
+    return OK;
+}
+
+static U sign_init(U session, Mechanism *mechanism, U object) {
+    return mechanism->mechanism == 0x1041 ? use_object(session, object) : 0x70;
+}
+#else
+#define get_attribute use_object
+#define sign_init use_object_third
+#endif
+
 static U wrap_key(U session, Mechanism *mechanism, U wrapping, U key, B *wrapped, U *length) {
     (void)session, (void)mechanism, (void)wrapped, (void)length;
     backend_object = wrapping;
@@ -205,10 +225,10 @@ static struct { Version version; void *functions[68]; } list_2_40 = {{2, 40}, {
     NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE,
 #elif !defined HOLES
     NONE, NONE, NONE, NONE, C_OpenSession, NONE, NONE, NONE, NONE, set_operation_state, NONE, NONE,
-    create_object, copy_object, use_object, use_object, use_object, use_object, NONE, find_objects, NONE,
+    create_object, copy_object, use_object, use_object, get_attribute, use_object, NONE, find_objects, NONE,
     use_object_third, NONE, NONE, NONE, use_object_third, NONE, NONE, NONE,
     NONE, NONE, NONE, use_object, NONE,
-    use_object_third, NONE, NONE, NONE, use_object_third, NONE,
+    sign_init, NONE, NONE, NONE, use_object_third, NONE,
     use_object_third, NONE, NONE, NONE, use_object_third, NONE,
     NONE, NONE, NONE, NONE,
     generate_key, generate_key_pair, wrap_key, unwrap_key, derive_key,

@@ -5,6 +5,7 @@ mod generation;
 mod objects;
 mod operations;
 mod sessions;
+mod stale;
 
 use std::ptr;
 

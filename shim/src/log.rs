@@ -8,7 +8,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -159,7 +159,20 @@ fn to_stderr(level: Level, line: &str, instead: Option<io::Error>) {
         Some(why) => format!("holdfast[{pid}]: {level}: {line} (log.target cannot be written: {why})\n"),
     };
     // Not through `io::stderr().write`, whose lock a thread may have held when this process was forked.
-    let _ = rustix::io::write(io::stderr().as_fd(), text.as_bytes());
+    let stderr = io::stderr();
+    if takes_a_line(stderr.as_fd()) {
+        let _ = rustix::io::write(stderr.as_fd(), text.as_bytes());
+    }
+}
+
+/// Whether a line can be written without waiting and without SIGPIPE: a host whose standard error is a pipe that nobody
+/// reads, or reads any more, loses lines rather than its life. A pipe that is writable takes a line of ours as a whole.
+fn takes_a_line(descriptor: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let mut asked = [PollFd::new(&descriptor, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut asked, Some(&at_once)), Ok(1)) && asked.iter().all(|fd| fd.revents() == PollFlags::OUT)
 }
 
 /// As RFC 3164 has it, without time: the daemon then takes its own, in its own time zone.
@@ -292,6 +305,17 @@ mod tests {
     fn a_line_stays_one_line() {
         assert_eq!(one_line(format_args!("a\nb\x1b[31m")), "a\\nb\\u{1b}[31m");
         assert!(one_line(format_args!("{}", "x".repeat(5000))).len() <= MAX_LINE_BYTES + '…'.len_utf8());
+    }
+
+    #[test]
+    fn k4_a_pipe_that_nobody_reads_neither_holds_up_nor_kills() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        assert!(takes_a_line(writer.as_fd()));
+        while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+        assert!(!takes_a_line(writer.as_fd()), "full");
+        drop(reader);
+        assert!(!takes_a_line(writer.as_fd()), "without a reader");
     }
 
     #[test]

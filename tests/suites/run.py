@@ -60,8 +60,9 @@ def python(cache):
 
 
 def sdist(cache, name, version):
-    """Downloads and unpacks a source distribution."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    """Downloads and unpacks a source distribution, with the virtual environment's pip: Debian has none of its own."""
+    interpreter = cache / "venv" / "bin" / "python"
+    command = [str(interpreter), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     directory = cache / name
     if not directory.exists():
         temporary = cache / f"{name}.download"

@@ -96,16 +96,19 @@ impl Firmware {
     }
 }
 
-/// The three numbers that a firmware string begins with: `01.02.02release` is (1, 2, 2).
+/// The three numbers that a firmware string begins with, two digits each as the vendor writes them: `01.02.02release` is
+/// (1, 2, 2). Other schemes are not read, so that a reply that was cut short, `01.02.0`, is no older version.
 fn version(firmware: &str) -> Option<(u32, u32, u32)> {
     let mut parts = firmware.splitn(3, '.');
     let (major, minor, rest) = (parts.next()?, parts.next()?, parts.next()?);
-    let patch = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    // `01.02.02.1` is a scheme that we do not know.
-    if rest.strip_prefix(patch)?.starts_with('.') {
+    let (patch, name) = rest.split_at_checked(2)?;
+    if name.starts_with(|c: char| c == '.' || c.is_ascii_digit()) {
         return None;
     }
-    let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    let number = |digits: &str| {
+        let two_digits = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+        two_digits.then(|| digits.parse().ok()).flatten()
+    };
     Some((number(major)?, number(minor)?, number(patch)?))
 }
 
@@ -128,7 +131,7 @@ mod tests {
 
     #[test]
     fn g4_earlier_firmware_of_an_scm_is_known_good() {
-        for firmware in ["01.00.00", "01.00.00release", "01.02.01release", "00.99.99", "1.2.1"] {
+        for firmware in ["01.00.00", "01.00.00release", "01.02.01release", "00.99.99"] {
             assert_eq!(judge("SCM", firmware), Verdict::NotAffected, "{firmware}");
         }
     }
@@ -149,9 +152,10 @@ mod tests {
             "01.02.",
             "x.01.02.01",
             "01.02.01.7",
-            "99999999999.0.0",
-            "-1.0.0",
-            "+1.0.0",
+            "01.02.011",
+            "1.2.1",
+            "-1.00.00",
+            "+1.00.00",
             "01,00,00",
             " 01.00.00",
         ] {
@@ -160,6 +164,15 @@ mod tests {
         // Whether an older version of another product's firmware is good, nobody said.
         assert_eq!(judge("ZYMKEY4i", "01.00.00"), Verdict::Unknown);
         assert_eq!(judge("", "01.00.00"), Verdict::Unknown);
+    }
+
+    /// The longer version of a reply that was cut short may be the affected one.
+    #[test]
+    fn g4_a_firmware_string_that_was_cut_short_is_not_known_to_be_good() {
+        let whole = "01.02.02release";
+        for length in 0..whole.len() {
+            assert_eq!(judge("SCM", &whole[..length]), Verdict::Unknown, "{}", &whole[..length]);
+        }
     }
 
     #[test]
@@ -173,9 +186,8 @@ mod tests {
     #[test]
     fn versions_compare_by_number() {
         assert_eq!(version("01.02.02release"), Some((1, 2, 2)));
-        assert_eq!(version("1.10.0"), Some((1, 10, 0)));
         assert!(version("01.09.00") < version("01.10.00"));
-        assert_eq!(version("1..0"), None);
-        assert_eq!(version("1.0.release"), None);
+        assert_eq!(version("01..00"), None);
+        assert_eq!(version("01.00.release"), None);
     }
 }

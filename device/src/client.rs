@@ -231,8 +231,16 @@ impl Device {
 }
 
 impl WalletDevice for Device {
+    /// Everything is asked twice: half a string is a string too, and what is made now is found under it for years.
     fn identity(&self) -> Result<Identity, DeviceError> {
-        let ask = |call, act: fn(&Context) -> Result<String, CallError>| self.call(call, Repeat::Allowed, None, act);
+        let ask = |call, act: fn(&Context) -> Result<String, CallError>| {
+            let answer = self.call(call, Repeat::Allowed, None, act)?;
+            if self.call(call, Repeat::Allowed, None, act)? == answer {
+                Ok(answer)
+            } else {
+                Err(DeviceError::InvalidReply { call, reason: "it differs from the one just before".to_owned() })
+            }
+        };
         Ok(Identity {
             model: ask("zkGetModelNumberString", Context::model)?,
             firmware: ask("zkGetFirmwareVersionString", Context::firmware)?,

@@ -93,6 +93,15 @@ pub enum Error {
         /// What was being done.
         what: String,
     },
+    /// A key made now would be hidden, and removed, with those from before the token's initialisation.
+    #[error(
+        "token {token_serial} is being initialised, or was when a process ended: `holdfast repair \
+         --token-initialised {token_serial}` or `--token-kept {token_serial}` says what became of it"
+    )]
+    InitTokenUnsettled {
+        /// The token's serial number.
+        token_serial: String,
+    },
     /// Recovery words or shares cannot be shown by an automatic creation of wallets.
     #[error("{0}")]
     Unsupported(&'static str),

@@ -12,6 +12,7 @@ use holdfast_wallet::{ChildNumber, DerivationPath, PublicKey};
 use sha1::{Digest, Sha1};
 
 use crate::fresh::Before;
+use crate::init_token::unsettled;
 use crate::locate::is_refusal;
 use crate::wallets::{Choice, Purpose, Wanted};
 use crate::{Error, GenerateRequest, GeneratedPair, Keystore, NewObject, Object, WalletRecovery};
@@ -52,6 +53,7 @@ impl Keystore {
         let device_serial = self.identify()?.serial;
         self.require_room(1)?;
         self.tidy();
+        self.settle_init_token(&request.token_serial)?;
         let purpose = self.purpose(device_serial, &request.token_serial, &request.token_label, request.curve);
         let mut attempt = 1;
         loop {
@@ -298,6 +300,9 @@ impl Keystore {
         let recorded = self.write(|tx| {
             if !tx.delete_intent(reservation.intent)? {
                 return Err(Error::Conflict { what: format!("making {}", reservation.node()) });
+            }
+            if unsettled(tx, &key.token_serial)?.is_some() {
+                return Err(Error::InitTokenUnsettled { token_serial: key.token_serial.clone() });
             }
             let id = tx.insert_key(&key)?;
             tx.insert_object(&row(id, ObjectClass::PublicKey, owner, &public))?;

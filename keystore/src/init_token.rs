@@ -1,6 +1,6 @@
 //! A token that is initialised again: its keys are hidden before, and removed only after, the backend has agreed.
 
-use holdfast_mapping_db::{IntentId, IntentKind, KeyRecord, NewIntent, Origin, OwnerId};
+use holdfast_mapping_db::{Intent, IntentId, IntentKind, KeyRecord, NewIntent, Origin, OwnerId, Rows, StoreError};
 
 use crate::{Error, Keystore};
 
@@ -65,12 +65,7 @@ impl Keystore {
         if has_keys.is_none() || (has_keys == Some(false) && !may_write) {
             return Ok(pending(None));
         }
-        let earlier = self.read(|rows, _| {
-            let matching = |kind: &IntentKind| {
-                matches!(kind, IntentKind::InitToken { token_serial: serial, .. } if serial == token_serial)
-            };
-            Ok(rows.intents()?.into_iter().find(|intent| matching(&intent.kind)))
-        })?;
+        let earlier = self.read(|rows, _| Ok(unsettled(rows, token_serial)?))?;
         let intent = self.with_store(|store| {
             let owner = store.owner()?;
             if let Some(earlier) = earlier.flatten() {
@@ -93,12 +88,7 @@ impl Keystore {
     /// The operator's word on an interrupted initialisation: when it `happened` the token's keys are removed,
     /// otherwise they are shown again. That it did not happen is refused when it is known that it did.
     pub fn resolve_init_token(&self, token_serial: &str, happened: bool) -> Result<(), Error> {
-        let intent = self.read(|rows, _| {
-            Ok(rows.intents()?.into_iter().find(|intent| {
-                matches!(&intent.kind, IntentKind::InitToken { token_serial: serial, .. } if serial == token_serial)
-            }))
-        })?;
-        let Some(intent) = intent.flatten() else { return Ok(()) };
+        let Some(intent) = self.read(|rows, _| Ok(unsettled(rows, token_serial)?))?.flatten() else { return Ok(()) };
         if !happened && matches!(intent.kind, IntentKind::InitToken { accepted: true, .. }) {
             return Err(Error::Unsupported(
                 "the token is known to have been initialised, and some of its keys may be gone: it cannot be taken back",
@@ -124,6 +114,18 @@ impl Keystore {
         self.write(|tx| Ok(tx.delete_intent(intent.id)?))?;
         tracing::info!(token_serial, "the token was not initialised: its keys are shown again");
         Ok(())
+    }
+
+    /// Before a key is made for a token: finishes an initialisation that is known to have happened. One of which that is
+    /// not known stands in the way ([`Error::InitTokenUnsettled`]).
+    pub(crate) fn settle_init_token(&self, token_serial: &str) -> Result<(), Error> {
+        match self.read(|rows, _| Ok(unsettled(rows, token_serial)?))?.flatten() {
+            None => Ok(()),
+            Some(Intent { kind: IntentKind::InitToken { accepted: true, .. }, .. }) => {
+                self.resolve_init_token(token_serial, true)
+            }
+            Some(_) => Err(Error::InitTokenUnsettled { token_serial: token_serial.to_owned() }),
+        }
     }
 
     fn remove_keys_of_token(
@@ -165,4 +167,10 @@ impl Keystore {
         );
         Ok(())
     }
+}
+
+/// The initialisation of a token that is going on, or was when a process ended.
+pub(crate) fn unsettled(rows: &Rows<'_>, token_serial: &str) -> Result<Option<Intent>, StoreError> {
+    let of_token = |kind: &IntentKind| matches!(kind, IntentKind::InitToken { token_serial: serial, .. } if serial == token_serial);
+    Ok(rows.intents()?.into_iter().find(|intent| of_token(&intent.kind)))
 }

@@ -418,6 +418,45 @@ fn an_interrupted_initialisation_waits_for_the_operator() {
     }
 }
 
+/// A key made then would be hidden with the others, and removed with them.
+#[test]
+fn i1_no_key_is_made_for_a_token_whose_initialisation_is_not_settled() {
+    let host = Host::new();
+    let keystore = host.process();
+    generate(&keystore, "a");
+    let pending = keystore.begin_init_token(TOKEN).unwrap();
+    let refused = |process: &holdfast_keystore::Keystore| {
+        let error = process.generate(&request("b")).unwrap_err();
+        assert!(matches!(error, Error::InitTokenUnsettled { .. }), "{error}");
+        assert_eq!(slots(&host.sim), 4, "nothing was made, or it was removed again");
+    };
+    refused(&host.process());
+    drop(pending);
+    refused(&keystore);
+    keystore.resolve_init_token(TOKEN, false).unwrap();
+    let pair = generate(&keystore, "c");
+    assert!(keystore.object(pair.private.record.id).unwrap().is_some());
+}
+
+/// The backend has initialised the token, and the device cannot be reached then: what is left is done with the next
+/// generation, whose key is there to stay.
+#[test]
+fn i1_an_initialisation_that_is_known_to_have_happened_is_finished_before_the_next_key() {
+    let host = Host::new();
+    let keystore = host.process();
+    let old = generate(&keystore, "a");
+    let pending = keystore.begin_init_token(TOKEN).unwrap();
+    host.sim.state().unreachable = true;
+    assert!(pending.complete(None).is_err());
+    assert!(keystore.generate(&request("b")).is_err());
+    host.sim.state().unreachable = false;
+    let new = generate(&keystore, "b");
+    assert!(keystore.object(new.private.record.id).unwrap().is_some());
+    assert!(keystore.object(old.private.record.id).unwrap().is_none());
+    keystore.resolve_init_token(TOKEN, true).unwrap();
+    host.check(&HashMap::from([(new.public.key.public_key.clone(), 2)]), "nothing is left to settle");
+}
+
 #[test]
 fn a_store_that_may_not_be_written_changes_nothing_on_the_device() {
     // As root every store can be written: the unprivileged half of this is in `processes.rs`.

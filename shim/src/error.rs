@@ -306,6 +306,7 @@ fn keystore_code(error: &KeystoreError) -> CK_RV {
         | KeystoreError::NoWallet { .. }
         | KeystoreError::WalletUnconfirmed { .. }
         | KeystoreError::Conflict { .. }
+        | KeystoreError::InitTokenUnsettled { .. }
         | KeystoreError::Unsupported(_)
         | KeystoreError::NoSuchWallet(_) => CKR_FUNCTION_FAILED,
     }

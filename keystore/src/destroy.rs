@@ -45,16 +45,24 @@ impl Keystore {
     /// Ends the session objects that this process has of a key. The device's key goes too, unless a token object needs
     /// it. Nothing happens when there are none.
     pub fn drop_session_key(&self, id: KeyId) -> Result<(), Error> {
-        let own: HashSet<ObjectId> = self
-            .read(|rows, owner| {
-                let sessions = rows.session_objects()?.into_iter();
-                Ok(sessions
-                    .filter(|(_, key, by)| *key == id && Some(*by) == owner)
-                    .map(|(object, ..)| object)
-                    .collect())
-            })?
-            .unwrap_or_default();
-        if !own.is_empty() {
+        self.drop_session_objects(id, |_| true)
+    }
+
+    /// The same for those of them that are private, as `C_Logout` has it.
+    pub fn drop_private_session_objects(&self, id: KeyId) -> Result<(), Error> {
+        self.drop_session_objects(id, |object| object.private)
+    }
+
+    fn drop_session_objects(&self, id: KeyId, which: impl Fn(&ObjectRecord) -> bool) -> Result<(), Error> {
+        let own = self.read(|rows, owner| {
+            let own = |by| Some(by) == owner;
+            let objects = rows.session_objects()?.into_iter();
+            let own: HashSet<_> = objects.filter(|(_, key, by)| *key == id && own(*by)).map(|(id, ..)| id).collect();
+            let mut picked = rows.objects_of_key(id)?;
+            picked.retain(|object| own.contains(&object.id) && which(object));
+            Ok(picked.into_iter().map(|object| object.id).collect::<HashSet<ObjectId>>())
+        })?;
+        if let Some(own) = own.filter(|own| !own.is_empty()) {
             self.remove_objects(id, |object, _| own.contains(&object.id))?;
         }
         Ok(())

@@ -40,6 +40,7 @@ impl Keystore {
     /// forgets the device's connection and which slots were checked.
     pub fn fork_child(&'static self) {
         self.device.forget_after_fork();
+        holdfast_mapping_db::forget_after_fork();
         let Some(mut held) = self.take_held() else { return };
         let slot = std::mem::take(&mut *held.slot);
         if let Some(store) = slot.store {

@@ -328,9 +328,11 @@ impl Keystore {
         }
     }
 
+    /// What was recorded although its commit failed. It counts only after one more change went through: what is read
+    /// now may still be on its way to the disk.
     fn recorded_after_all(&self, key: &NewKey) -> Option<(KeyRecord, Vec<ObjectRecord>)> {
         let (wallet, path) = key.node.as_ref()?;
-        self.read(|rows, _| {
+        let recorded = self.read(|rows, _| {
             let found = rows.keys()?.into_iter().find(|found| {
                 found.public_key == key.public_key
                     && matches!(&found.origin, Origin::Derived { wallet: w, path: p, .. } if w == wallet && p == path)
@@ -342,10 +344,10 @@ impl Keystore {
                 }
                 None => Ok(None),
             }
-        })
-        .ok()
-        .flatten()
-        .flatten()
+        });
+        let recorded = recorded.ok().flatten().flatten()?;
+        let written = self.write(|tx| Ok(tx.set_slot(recorded.0.id, key.slot)?));
+        matches!(written, Ok(Some(()))).then_some(recorded)
     }
 
     /// The node that was to be derived was there before, so the wallet's past is not known: no further key is made in
@@ -374,7 +376,8 @@ impl Keystore {
         let gone = match (still_ours, self.slot_of(&path, &wallet.name, made)) {
             (Ok(Some(false) | None), _) => return,
             (_, Ok(None)) => true,
-            (Ok(Some(true)), Ok(Some(slot))) if self.is_fresh(slot, before).unwrap_or(false) => {
+            // A slot that was taken before may have been given up and taken again since. That is no evidence.
+            (Ok(Some(true)), Ok(Some(slot))) if !before.slots.contains(&slot) => {
                 let removed = self.device.remove_key(slot).is_ok();
                 self.step("generate: derived node removed again");
                 removed

@@ -7,6 +7,10 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Keystore};
 
+/// How often a key may move while it signs. Slots change by an operator's hand; a device that names another one each
+/// time is broken.
+const MOST_MOVES: usize = 3;
+
 impl Keystore {
     /// The device's signature of `digest`, r‖s, verified in software against the recorded public key.
     ///
@@ -14,6 +18,7 @@ impl Keystore {
     /// found again by its node address, also when it moves while the process runs.
     pub fn sign(&self, key: &KeyRecord, digest: &[u8; 32]) -> Result<[u8; 64], Error> {
         let mut slot = self.locate(key)?;
+        let mut moves = 0;
         loop {
             let failure = match self.device.sign_digest(slot, digest) {
                 Ok(signature) if key.public_key.verify_prehash(digest, &signature) => return Ok(signature),
@@ -27,7 +32,8 @@ impl Keystore {
             tracing::warn!(node = key.node(), slot = slot.number(), %failure, "a signature failed: looking where the key is");
             self.forget_slot(key);
             let found = self.locate(key)?;
-            if found == slot {
+            moves += 1;
+            if found == slot || moves > MOST_MOVES {
                 tracing::error!(node = key.node(), slot = slot.number(), %failure, "no signature");
                 return Err(failure);
             }

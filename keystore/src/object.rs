@@ -141,7 +141,7 @@ fn token_row(object: &ObjectRecord) -> NewObjectRow {
         private: object.private,
         modifiable: object.modifiable,
         destroyable: object.destroyable,
-        copyable: object.copyable,
+        copyable: false,
         sign: object.sign,
         verify: object.verify,
         derive: object.derive,

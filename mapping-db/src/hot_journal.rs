@@ -97,6 +97,15 @@ pub(crate) fn freeze(place: &Place, identity: FileIdentity) -> Result<Option<Fro
 /// SQLite holds on the file for other connections of this process.
 static DESCRIPTORS: Mutex<Vec<(FileIdentity, OwnedFd)>> = Mutex::new(Vec::new());
 
+/// In a forked child, which must not hold what its parent opened. Closing drops no lock of the parent's.
+pub fn forget_after_fork() {
+    // Not held by another thread: the use of a store, in a process that forks, is under the lock that the forking
+    // thread holds.
+    if let Ok(mut registry) = DESCRIPTORS.try_lock() {
+        registry.clear();
+    }
+}
+
 fn descriptor<'a>(
     registry: &'a mut Vec<(FileIdentity, OwnedFd)>,
     place: &Place,

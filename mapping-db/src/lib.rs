@@ -23,6 +23,7 @@ mod write;
 
 pub use error::StoreError;
 pub use filter::ObjectFilter;
+pub use hot_journal::forget_after_fork;
 pub use location::Location;
 pub use owner::OwnerId;
 pub use read::Rows;

@@ -216,6 +216,15 @@ fn part_reader_of_hot_journal() {
     }
     let error = store.write::<_, StoreError>(|tx| tx.retire_all_wallets()).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    // What was opened to copy the store does not go to a forked child, beside what its SQLite has open.
+    let database = location(&directory).database.canonicalize().unwrap();
+    let open = || {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap();
+        links.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|to| to == database)).count()
+    };
+    let before = open();
+    holdfast_mapping_db::forget_after_fork();
+    assert_eq!(open(), before - 1);
 }
 
 #[test]

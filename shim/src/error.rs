@@ -241,9 +241,15 @@ impl Error {
             | Self::TooManyAliases
             | Self::TransitionBusy
             | Self::ForkHandlers
-            | Self::Keystore(_)
             | Self::Config(_)
             | Self::BackendUnusable(_) => Severity::Operator,
+            Self::Keystore(error) => match **error {
+                // What a client asked for, not the state of device or store.
+                KeystoreError::AttributeTooLong { .. }
+                | KeystoreError::NoSuchKey(_)
+                | KeystoreError::NoSuchObject(_) => Severity::Protocol,
+                _ => Severity::Operator,
+            },
             Self::Backend(_)
             | Self::NotInitialized
             | Self::AlreadyInitialized

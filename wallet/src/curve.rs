@@ -1,6 +1,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use p256::elliptic_curve::Curve as _;
+use p256::elliptic_curve::point::AffineCoordinates as _;
+
 /// An elliptic curve on which Holdfast maps keys.
 ///
 /// The device knows Ed25519 and X25519 too; those keys are never mapped.
@@ -46,6 +49,19 @@ impl Curve {
             Curve::Secp256k1 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a],
         }
     }
+
+    /// Whether `der`, a `SpecifiedECDomain` (SEC 1, appendix C.2), is this curve with its parameters spelt out: known
+    /// by base point and order.
+    pub fn is_specified_by(self, der: &[u8]) -> bool {
+        const SEQUENCE: u8 = 0x30;
+        let (order, base_point) = match self {
+            Curve::P256 => (p256::NistP256::ORDER, p256::AffinePoint::GENERATOR.x()),
+            Curve::Secp256k1 => (k256::Secp256k1::ORDER, k256::AffinePoint::GENERATOR.x()),
+        };
+        let order = order.to_be_bytes();
+        let says = |number: &[u8]| der.windows(number.len()).any(|window| window == number);
+        der.first() == Some(&SEQUENCE) && says(order.as_ref()) && says(&base_point)
+    }
 }
 
 impl fmt::Display for Curve {
@@ -69,6 +85,23 @@ impl FromStr for Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `openssl ecparam -name ... -param_enc explicit -outform DER`, of OpenSSL 3.0.
+    const SPECIFIED: [(Curve, &[u8]); 2] = [
+        (Curve::P256, include_bytes!("../tests/vectors/p256-specified.der")),
+        (Curve::Secp256k1, include_bytes!("../tests/vectors/secp256k1-specified.der")),
+    ];
+
+    #[test]
+    fn curves_are_known_by_their_parameters() {
+        for (curve, der) in SPECIFIED {
+            for other in Curve::ALL {
+                assert_eq!(other.is_specified_by(der), other == curve);
+            }
+            assert!(!curve.is_specified_by(&der[1..]));
+            assert!(!curve.is_specified_by(&der[..der.len() - 8]), "its order is cut short");
+        }
+    }
 
     #[test]
     fn names_round_trip() {

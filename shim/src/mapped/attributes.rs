@@ -134,7 +134,7 @@ pub fn subject_public_key_info(key: &PublicKey) -> Vec<u8> {
     der
 }
 
-/// The curve that `CKA_EC_PARAMS` names, by OID or by name; `None` for any other.
+/// The curve that `CKA_EC_PARAMS` gives, by OID, by name or with its parameters; `None` for any other.
 pub fn curve_of_params(params: &[u8]) -> Option<Curve> {
     const PRINTABLE_STRING: u8 = 0x13;
     Curve::ALL.into_iter().find(|curve| {
@@ -144,6 +144,7 @@ pub fn curve_of_params(params: &[u8]) -> Option<Curve> {
         };
         params == curve.oid_der()
             || by_name(curve.sec2_name())
+            || curve.is_specified_by(params)
             || (*curve == Curve::P256 && (by_name("prime256v1") || by_name("P-256")))
     })
 }

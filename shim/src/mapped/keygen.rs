@@ -1,6 +1,9 @@
 //! `C_GenerateKeyPair`: which pairs are ours, and making them.
 
-use cryptoki_sys::{CK_FALSE, CK_MECHANISM_TYPE, CK_SESSION_HANDLE, CKA_EC_PARAMS, CKA_TOKEN, CKM_EC_KEY_PAIR_GEN};
+use cryptoki_sys::{
+    CK_FALSE, CK_MECHANISM_TYPE, CK_SESSION_HANDLE, CKA_COPYABLE, CKA_EC_PARAMS, CKA_TOKEN, CKM_EC_KEY_PAIR_GEN,
+    CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS,
+};
 use holdfast_config::{Policy, SessionKeys};
 use holdfast_keystore::{GenerateRequest, GeneratedPair, ObjectClass};
 use holdfast_wallet::Curve;
@@ -29,8 +32,7 @@ pub fn candidate(
     public: &Template<'_>,
     private: &Template<'_>,
 ) -> Result<Option<Candidate>, Error> {
-    // CKM_ECDSA_KEY_PAIR_GEN is the same number under its older name.
-    if mechanism.kind != CKM_EC_KEY_PAIR_GEN {
+    if !makes_ec_pairs(mechanism.kind) {
         return Ok(None);
     }
     if instance.mapped.keystore.settings().policy == Policy::Never {
@@ -55,7 +57,12 @@ pub fn candidate(
 /// Whether a generation with templates that cannot be read is refused here. The backend might read them all the same, and
 /// make in software what should be a key of the device.
 pub fn refuses_unreadable(instance: &Instance, mechanism: Option<CK_MECHANISM_TYPE>) -> bool {
-    mechanism == Some(CKM_EC_KEY_PAIR_GEN) && instance.mapped.keystore.settings().policy != Policy::Never
+    mechanism.is_some_and(makes_ec_pairs) && instance.mapped.keystore.settings().policy != Policy::Never
+}
+
+/// CKM_ECDSA_KEY_PAIR_GEN is the first one's number under its older name.
+fn makes_ec_pairs(mechanism: CK_MECHANISM_TYPE) -> bool {
+    [CKM_EC_KEY_PAIR_GEN, CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS].contains(&mechanism)
 }
 
 /// Every generation of an EC pair is logged with where it goes.
@@ -85,6 +92,10 @@ pub fn generate(
         ));
         return Ok(None);
     }
+    if mechanism.kind != CKM_EC_KEY_PAIR_GEN {
+        // How the random number is drawn is not ours to choose, and the backend's key would not survive.
+        return Err(Error::MechanismInvalid);
+    }
     if !mechanism.parameter.is_empty() {
         return Err(Error::MechanismParamInvalid("CKM_EC_KEY_PAIR_GEN has no parameter"));
     }
@@ -104,8 +115,9 @@ pub fn generate(
     if (private_half.private || public_half.private) && !session.user {
         return Err(Error::UserNotLoggedIn);
     }
-    public_half.copyable = candidate.session_pair;
-    private_half.copyable = candidate.session_pair;
+    for (half, template) in [(&mut public_half, public), (&mut private_half, private)] {
+        half.copyable = candidate.session_pair && template::optional_flag(template, CKA_COPYABLE)?.unwrap_or(true);
+    }
     if candidate.curve == Curve::Secp256k1 {
         log::warn(format_args!(
             "C_GenerateKeyPair: the pair is on secp256k1, which OpenSSH, Java and most TLS clients do not know"

@@ -106,10 +106,14 @@ impl Mapped {
     fn end_session_keys(&self, keys: Vec<KeyId>) {
         for key in keys {
             self.handles.forget_session_objects(key);
-            if let Err(error) = self.keystore.drop_session_key(key) {
-                log::warn(format_args!("a session key stays on the device until `holdfast repair`: {error}"));
-            }
+            warn_if_kept(self.keystore.drop_session_key(key));
         }
+    }
+}
+
+fn warn_if_kept(outcome: Result<(), holdfast_keystore::Error>) {
+    if let Err(error) = outcome {
+        log::warn(format_args!("a session key stays on the device until `holdfast repair`: {error}"));
     }
 }
 
@@ -136,7 +140,7 @@ pub fn fork_child() {
 }
 
 /// After the user logged out, from all sessions with the token of this one: operations with its keys are at an end,
-/// private handles are no longer valid, and session keys are destroyed.
+/// private handles are no longer valid, and private session objects are destroyed.
 pub fn logged_out(instance: &Instance, session: CK_SESSION_HANDLE) {
     let mapped = &instance.mapped;
     let Ok(session) = mapped.sessions.session(&instance.calls(), session) else { return };
@@ -146,9 +150,11 @@ pub fn logged_out(instance: &Instance, session: CK_SESSION_HANDLE) {
             operations.sign.take_if(|sign| sign.is_mapped());
             operations.verify.take_if(|verify| verify.is_mapped());
             operations.found.retain(|found| !found.private);
-            std::mem::take(&mut operations.keys)
+            operations.keys.clone()
         });
-        mapped.end_session_keys(keys);
+        for key in keys {
+            warn_if_kept(mapped.keystore.drop_private_session_objects(key));
+        }
     }
     mapped.handles.forget_token(&session.token.serial, true);
 }

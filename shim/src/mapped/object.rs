@@ -78,9 +78,15 @@ pub fn copy_object(
     if !object.record.session || instance.mapped.session_keys != SessionKeys::Wallet {
         return Err(Error::ActionProhibited("a key in hardware cannot be copied"));
     }
-    let (change, on_token) = template::copy(template, object.record.class)?;
+    if !object.record.copyable {
+        return Err(Error::ActionProhibited("CKA_COPYABLE is false"));
+    }
+    let (change, on_token) = template::copy(template, &object.record)?;
     if !on_token {
         return Err(Error::ActionProhibited("only a token object can be made of a session object"));
+    }
+    if change.private == Some(true) && !session.user {
+        return Err(Error::UserNotLoggedIn);
     }
     if !session.read_write {
         return Err(Error::SessionReadOnly);

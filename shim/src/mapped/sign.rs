@@ -14,6 +14,7 @@ use holdfast_keystore::{KeyRecord, Object, ObjectClass};
 use super::mechanism::{Digester, is_added, to_256_bits};
 use super::session::Operations;
 use crate::abi::args::{InSlice, Mechanism, OutBuffer, Room};
+use crate::abi::calls::Calls;
 use crate::error::Error;
 use crate::lifecycle::Instance;
 use crate::route::{BackendObjectHandle, MappedHandle};
@@ -118,6 +119,38 @@ impl Input {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Kind {
+    Sign,
+    Verify,
+}
+
+impl Kind {
+    fn is_active(self, operations: &Operations) -> bool {
+        match self {
+            Self::Sign => operations.sign.is_some(),
+            Self::Verify => operations.verify.is_some(),
+        }
+    }
+
+    /// Asks the backend to begin one with a handle that is none.
+    fn begin(self, calls: &Calls<'_>, session: CK_SESSION_HANDLE) -> Result<(), Error> {
+        let none = BackendObjectHandle(CK_INVALID_HANDLE);
+        match self {
+            Self::Sign => calls.sign_init(session, CKM_ECDSA, none),
+            Self::Verify => calls.verify_init(session, CKM_ECDSA, none),
+        }
+    }
+
+    /// Ends the backend's, by a signature that nobody gets: the one way that every backend has.
+    fn end(self, calls: &Calls<'_>, session: CK_SESSION_HANDLE) {
+        let _ = match self {
+            Self::Sign => calls.sign(session, &[0; 32], &mut [0; LARGEST_SIGNATURE_BYTES]).map(|_| ()),
+            Self::Verify => calls.verify(session, &[0; 32], &[1; SIGNATURE_BYTES]),
+        };
+    }
+}
+
 /// How the data comes to its end.
 pub enum Ending<'a> {
     /// `C_Sign`, `C_Verify`: all of the data.
@@ -147,13 +180,7 @@ pub fn sign_init(
     mechanism: &Mechanism<'_>,
     key: MappedHandle,
 ) -> Result<(), Error> {
-    let object = begin(
-        instance,
-        session,
-        key,
-        |operations| operations.sign.is_some(),
-        |calls, session| calls.sign_init(session, CKM_ECDSA, BackendObjectHandle(CK_INVALID_HANDLE)),
-    )?;
+    let object = begin(instance, session, key, Kind::Sign)?;
     let input = Input::of(mechanism)?;
     match object.record.class {
         ObjectClass::PublicKey => return Err(Error::KeyTypeInconsistent),
@@ -172,13 +199,7 @@ pub fn verify_init(
     mechanism: &Mechanism<'_>,
     key: MappedHandle,
 ) -> Result<(), Error> {
-    let object = begin(
-        instance,
-        session,
-        key,
-        |operations| operations.verify.is_some(),
-        |calls, session| calls.verify_init(session, CKM_ECDSA, BackendObjectHandle(CK_INVALID_HANDLE)),
-    )?;
+    let object = begin(instance, session, key, Kind::Verify)?;
     let input = Input::of(mechanism)?;
     match object.record.class {
         ObjectClass::PrivateKey => return Err(Error::KeyTypeInconsistent),
@@ -192,21 +213,20 @@ pub fn verify_init(
 
 /// The object of a key handle, when an operation of the kind may begin in the session. Whether the backend has one in
 /// progress is learnt by asking it to begin one with a handle that is none.
-fn begin(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    key: MappedHandle,
-    active: impl FnOnce(&Operations) -> bool,
-    probe: impl FnOnce(&crate::abi::calls::Calls<'_>, CK_SESSION_HANDLE) -> Result<(), Error>,
-) -> Result<Object, Error> {
+fn begin(instance: &Instance, session: CK_SESSION_HANDLE, key: MappedHandle, kind: Kind) -> Result<Object, Error> {
     let mapped = &instance.mapped;
     let calls = instance.calls();
     let session = mapped.sessions.session(&calls, session)?;
-    if mapped.sessions.is_busy(session.handle) && mapped.sessions.with(session.handle, |o| active(o)) {
+    if mapped.sessions.is_busy(session.handle)
+        && mapped.sessions.with(session.handle, |operations| kind.is_active(operations))
+    {
         return Err(Error::OperationActive);
     }
-    if let Err(Error::Backend(CKR_OPERATION_ACTIVE)) = probe(&calls, session.handle) {
-        return Err(Error::OperationActive);
+    match kind.begin(&calls, session.handle) {
+        // One that takes any handle. What it began is not the client's.
+        Ok(()) => kind.end(&calls, session.handle),
+        Err(Error::Backend(CKR_OPERATION_ACTIVE)) => return Err(Error::OperationActive),
+        Err(_) => {}
     }
     mapped.visible(&session, key)?.ok_or(Error::KeyHandleInvalid)
 }
@@ -339,8 +359,7 @@ pub fn sign_ended(instance: &Instance, session: CK_SESSION_HANDLE) {
 pub fn cancel_signature(instance: &Instance, session: CK_SESSION_HANDLE) {
     let operation = instance.mapped.sessions.with(session, |operations| operations.sign.take());
     if let Some(SignOperation { key: Key::Backend, .. }) = operation {
-        // A signature that nobody gets: the one way to end an operation that every backend has.
-        let _ = instance.calls().sign(session, &[0; 32], &mut [0; LARGEST_SIGNATURE_BYTES]);
+        Kind::Sign.end(&instance.calls(), session);
     }
 }
 
@@ -348,7 +367,7 @@ pub fn cancel_signature(instance: &Instance, session: CK_SESSION_HANDLE) {
 pub fn cancel_verification(instance: &Instance, session: CK_SESSION_HANDLE) {
     let operation = instance.mapped.sessions.with(session, |operations| operations.verify.take());
     if let Some(VerifyOperation { key: Key::Backend, .. }) = operation {
-        let _ = instance.calls().verify(session, &[0; 32], &[1; SIGNATURE_BYTES]);
+        Kind::Verify.end(&instance.calls(), session);
     }
 }
 

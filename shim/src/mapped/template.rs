@@ -9,7 +9,7 @@ use cryptoki_sys::{
     CKA_SIGN, CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP,
     CKA_VALUE, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED, CKK_EC,
 };
-use holdfast_keystore::{NewObject, ObjectChange, ObjectClass};
+use holdfast_keystore::{NewObject, ObjectChange, ObjectClass, ObjectRecord};
 
 use super::attributes::{class, curve_of_params};
 use crate::abi::args::{Attribute, Template};
@@ -39,7 +39,7 @@ fn read_generation(object: &mut NewObject, attribute: Attribute<'_>, half: Objec
         CKA_PRIVATE => set(&mut object.private, flag(value)?),
         CKA_MODIFIABLE => set(&mut object.modifiable, flag(value)?),
         CKA_DESTROYABLE => set(&mut object.destroyable, flag(value)?),
-        // Mapped token keys are never copied, whatever is asked.
+        // Token keys are never copied, whatever is asked.
         CKA_COPYABLE => flag(value).map(|_| ()),
         CKA_LABEL => set(&mut object.label, Some(value.to_vec())),
         CKA_ID => set(&mut object.cka_id, Some(value.to_vec())),
@@ -87,14 +87,19 @@ pub fn change(template: &Template<'_>, half: ObjectClass) -> Result<ObjectChange
 }
 
 /// What `C_CopyObject` may change besides, and whether the copy is a token object.
-pub fn copy(template: &Template<'_>, half: ObjectClass) -> Result<(ObjectChange, bool), Error> {
+pub fn copy(template: &Template<'_>, object: &ObjectRecord) -> Result<(ObjectChange, bool), Error> {
+    let half = object.class;
     check_repeated(template)?;
     let (mut change, mut token) = (ObjectChange::default(), false);
     for attribute in template.attributes() {
         let value = attribute.value;
         match attribute.kind {
             CKA_TOKEN => token = flag(value)?,
-            CKA_PRIVATE => change.private = Some(flag(value)?),
+            CKA_PRIVATE => {
+                let private = flag(value)?;
+                expect(private || !object.private, "the copy of a private object is private")?;
+                change.private = Some(private);
+            }
             CKA_MODIFIABLE => change.modifiable = Some(flag(value)?),
             CKA_DESTROYABLE => change.destroyable = Some(flag(value)?),
             CKA_COPYABLE => _ = flag(value)?,

@@ -6,10 +6,14 @@ use cryptoki_sys::{
     CK_RV, CK_ULONG, CKA_ALWAYS_AUTHENTICATE, CKA_CLASS, CKA_DECRYPT, CKA_DERIVE, CKA_EC_PARAMS, CKA_EC_POINT,
     CKA_ENCRYPT, CKA_EXTRACTABLE, CKA_ID, CKA_KEY_TYPE, CKA_LABEL, CKA_LOCAL, CKA_MODULUS, CKA_PRIVATE, CKA_SENSITIVE,
     CKA_SIGN, CKA_SIGN_RECOVER, CKA_START_DATE, CKA_TOKEN, CKA_TRUSTED, CKA_UNWRAP, CKA_VALUE, CKA_VERIFY, CKA_WRAP,
-    CKF_SERIAL_SESSION, CKK_EC, CKK_RSA, CKM_EC_KEY_PAIR_GEN, CKM_ECDSA, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY,
-    CKR_ARGUMENTS_BAD, CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_OK,
-    CKR_SESSION_READ_ONLY, CKR_TEMPLATE_INCONSISTENT, CKR_USER_NOT_LOGGED_IN,
+    CKF_SERIAL_SESSION, CKK_EC, CKK_RSA, CKM_EC_KEY_PAIR_GEN, CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS, CKM_ECDSA,
+    CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKR_ARGUMENTS_BAD, CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_TYPE_INVALID,
+    CKR_ATTRIBUTE_VALUE_INVALID, CKR_MECHANISM_INVALID, CKR_OK, CKR_SESSION_READ_ONLY, CKR_TEMPLATE_INCONSISTENT,
+    CKR_USER_NOT_LOGGED_IN,
 };
+
+use openssl::ec::{Asn1Flag, EcGroup, EcKey};
+use openssl::nid::Nid;
 
 use super::{P256, P384, SECP256K1, Template, logged_in, mechanism, private, public, verifies};
 use crate::fixture::{World, ck, device, scenario};
@@ -100,6 +104,49 @@ fn d2_both_curves_by_object_identifier_and_by_name() {
             assert!(verifies(&session.openssl_key(second), &[3; 32], &signature));
         }
     });
+}
+
+/// Else the backend would make them in software, and they would be lost.
+#[test]
+fn curves_and_mechanisms_said_otherwise_never_lead_to_the_backend() {
+    scenario("mapped::generation::curves_and_mechanisms_said_otherwise_never_lead_to_the_backend", affected, || {
+        let (module, session) = logged_in();
+        for (nid, name) in [(Nid::X9_62_PRIME256V1, P256), (Nid::SECP256K1, SECP256K1)] {
+            let mut group = EcGroup::from_curve_name(nid).unwrap();
+            group.set_asn1_flag(Asn1Flag::EXPLICIT_CURVE);
+            let with_parameters = specified(&group);
+            let before = wallet_slots();
+            let (_, key) = session.generate(&public(&with_parameters), &private(&[7])).unwrap();
+            assert!(wallet_slots() > before);
+            assert_eq!(session.attribute(key, CKA_EC_PARAMS).unwrap(), name);
+        }
+        let made = wallet_slots();
+        let (mut one, mut other) = (public(P256), private(&[8]));
+        let (mut one, mut other) = (one.raw(), other.raw());
+        let counts = (one.len() as CK_ULONG, other.len() as CK_ULONG);
+        let rv = ck!(
+            module,
+            C_GenerateKeyPair(
+                session.handle,
+                &mut mechanism(CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS),
+                one.as_mut_ptr(),
+                counts.0,
+                other.as_mut_ptr(),
+                counts.1,
+                &mut 0,
+                &mut 0,
+            )
+        );
+        assert_eq!(rv, CKR_MECHANISM_INVALID);
+        assert_eq!((wallet_slots(), session.find(&Template::default()).len()), (made, 4));
+    });
+}
+
+/// `SpecifiedECDomain`, as it stands in an EC private key of OpenSSL's that does not name its curve.
+fn specified(group: &EcGroup) -> Vec<u8> {
+    let key = EcKey::generate(group).unwrap().private_key_to_der().unwrap();
+    let sequences = (1..key.len()).filter(|at| key[*at..].starts_with(&[0x30, 0x81]));
+    sequences.map(|at| key[at..at + 3 + usize::from(key[at + 2])].to_vec()).next().unwrap()
 }
 
 #[test]

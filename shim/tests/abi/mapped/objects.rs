@@ -10,6 +10,7 @@ use cryptoki_sys::{
     CKA_VALUE, CKA_VERIFY, CKK_EC, CKM_EC_KEY_PAIR_GEN, CKM_ECDSA, CKO_DATA, CKO_PRIVATE_KEY, CKR_ACTION_PROHIBITED,
     CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID,
     CKR_BUFFER_TOO_SMALL, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_OPERATION_NOT_INITIALIZED,
+    CKR_TEMPLATE_INCONSISTENT, CKR_USER_NOT_LOGGED_IN,
 };
 
 use super::{P256, Template, logged_in, private, public, verifies};
@@ -230,6 +231,41 @@ fn b9_copies_are_refused_but_for_a_session_key_to_the_token() {
             let signature = session.sign(CKM_ECDSA, found[0], &[6; 32]).unwrap();
             assert!(verifies(&point, &[6; 32], &signature));
             assert_eq!(session.attribute(session_private, CKA_ID), Err(CKR_OBJECT_HANDLE_INVALID));
+        },
+    );
+}
+
+#[test]
+fn copies_keep_what_the_specification_lets_nobody_change() {
+    scenario(
+        "mapped::objects::copies_keep_what_the_specification_lets_nobody_change",
+        || World::mapped("session-keys = \"wallet\""),
+        || {
+            let (module, session) = logged_in();
+            let copy = |object, template: &Template| {
+                let (mut template, mut handle) = (template.clone().flag(CKA_TOKEN, true), 0);
+                let mut raw = template.raw();
+                let count = raw.len() as CK_ULONG;
+                match ck!(module, C_CopyObject(session.handle, object, raw.as_mut_ptr(), count, &mut handle)) {
+                    CKR_OK => Ok(handle),
+                    rv => Err(rv),
+                }
+            };
+            let named = Template::default().bytes(CKA_EC_PARAMS, P256);
+            let (_, uncopyable) = session.generate(&named, &Template::default().flag(CKA_COPYABLE, false)).unwrap();
+            assert_eq!(session.attribute(uncopyable, CKA_COPYABLE).unwrap(), [0]);
+            assert_eq!(copy(uncopyable, &Template::default()), Err(CKR_ACTION_PROHIBITED));
+
+            let (public_key, private_key) = session.generate(&named, &Template::default()).unwrap();
+            let as_private = |private| Template::default().flag(CKA_PRIVATE, private);
+            assert_eq!(copy(private_key, &as_private(false)), Err(CKR_TEMPLATE_INCONSISTENT));
+            let on_token = copy(private_key, &as_private(true)).unwrap();
+            for (key, copyable) in [(private_key, 1), (on_token, 0)] {
+                assert_eq!(session.attribute(key, CKA_COPYABLE).unwrap(), [copyable]);
+            }
+            assert_eq!(ck!(module, C_Logout(session.handle)), CKR_OK);
+            assert_eq!(copy(public_key, &as_private(true)), Err(CKR_USER_NOT_LOGGED_IN));
+            copy(public_key, &as_private(false)).unwrap();
         },
     );
 }

@@ -3,7 +3,7 @@
 use std::ptr;
 
 use cryptoki_sys::{
-    CK_ULONG, CKA_CLASS, CKA_EC_PARAMS, CKA_ID, CKM_ECDSA, CKO_PRIVATE_KEY, CKR_CRYPTOKI_NOT_INITIALIZED,
+    CK_ULONG, CKA_CLASS, CKA_EC_PARAMS, CKA_ID, CKA_PRIVATE, CKM_ECDSA, CKO_PRIVATE_KEY, CKR_CRYPTOKI_NOT_INITIALIZED,
     CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_OPERATION_NOT_INITIALIZED, CKR_PIN_INCORRECT,
     CKR_SESSION_EXISTS, CKR_SESSION_HANDLE_INVALID, CKR_USER_ALREADY_LOGGED_IN, CKU_SO,
 };
@@ -94,6 +94,34 @@ fn session_keys_leave_the_device_with_their_session() {
             assert_eq!(wallet_slots(), kept + 1);
             assert_eq!(module.finalize(), CKR_OK);
             assert_eq!(wallet_slots(), kept);
+        },
+    );
+}
+
+/// As the specification has it: a logout destroys private session objects, and only these.
+#[test]
+fn a_logout_ends_private_session_objects() {
+    scenario(
+        "mapped::sessions::a_logout_ends_private_session_objects",
+        || World::mapped("session-keys = \"wallet\""),
+        || {
+            let (module, session) = logged_in();
+            let public = Template::default().bytes(CKA_EC_PARAMS, super::P256);
+            let (public_key, private_key) = session.generate(&public, &Template::default()).unwrap();
+            let signature = session.sign(CKM_ECDSA, private_key, &[1; 32]).unwrap();
+            let open = Template::default().flag(CKA_PRIVATE, false);
+            let (_, not_private) = session.generate(&public, &open).unwrap();
+            let made = wallet_slots();
+            assert_eq!(ck!(module, C_Logout(session.handle)), CKR_OK);
+            assert_eq!(wallet_slots(), made - 1);
+            assert_eq!(session.attribute(private_key, CKA_ID), Err(CKR_OBJECT_HANDLE_INVALID));
+            assert_eq!(session.verify_init(CKM_ECDSA, public_key), CKR_OK);
+            assert_eq!(session.verify(&[1; 32], &signature), CKR_OK);
+            session.sign(CKM_ECDSA, not_private, &[1; 32]).unwrap();
+            assert_eq!(ck!(module, C_CloseSession(session.handle)), CKR_OK);
+            assert_eq!(wallet_slots(), 1, "the seed of the wallet");
+            let fresh = Session { module, handle: module.open() };
+            assert!(fresh.find(&Template::default()).is_empty());
         },
     );
 }

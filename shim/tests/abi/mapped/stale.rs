@@ -36,6 +36,26 @@ fn a_logout_never_makes_raw_data_of_what_was_to_be_digested() {
     });
 }
 
+/// Whether the backend has an operation in progress is learnt by asking it for one with handle 0.
+#[test]
+fn a_backend_that_takes_any_handle_is_left_without_an_operation() {
+    let world = || {
+        let world = World::mapped("");
+        let module = world.compile("any_key", &[r#"SOFTHSM="/usr/lib/softhsm/libsofthsm2.so""#]);
+        world.with("HOLDFAST_BACKEND_MODULE", module)
+    };
+    scenario("mapped::stale::a_backend_that_takes_any_handle_is_left_without_an_operation", world, || {
+        let (_, session) = logged_in();
+        let (mapped_public, mapped) = session.pair(&[1]);
+        let (backends_public, backends) = session.generate(&public(P384), &private(&[2])).unwrap();
+        for (public_key, key) in [(mapped_public, mapped), (backends_public, backends)].repeat(2) {
+            let signature = session.sign(CKM_ECDSA, key, &[4; 32]).unwrap();
+            assert_eq!(session.verify_init(CKM_ECDSA, public_key), CKR_OK);
+            assert_eq!(session.verify(&[4; 32], &signature), CKR_OK);
+        }
+    });
+}
+
 /// Threads close and open sessions; what one has in its new session is not ended by the other's late news.
 #[test]
 fn closing_one_session_leaves_the_next_with_its_handle_alone() {

@@ -33,7 +33,11 @@ fn sources() -> Result<Vec<(String, PathBuf)>> {
 }
 
 fn is_test(name: &str) -> bool {
-    name.starts_with("tests/") || name.contains("/tests/") || name.ends_with("_tests.rs") || name.ends_with("/tests.rs")
+    name.starts_with("tests/")
+        || name.starts_with("fuzz/")
+        || name.contains("/tests/")
+        || name.ends_with("_tests.rs")
+        || name.ends_with("/tests.rs")
 }
 
 /// The code of a line: without what is in strings, and without a comment at its end.

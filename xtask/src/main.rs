@@ -1,10 +1,12 @@
 //! `cargo xtask`: what developers and the curious run.
 //!
 //! * `demo` shows a key that survives a reboot, from nothing, on an emulated device.
+//! * `fuzz` looks for inputs that break what clients, devices, files and people can send.
 //! * `test` installs what the tests need, and runs them all.
 #![forbid(unsafe_code)]
 
 mod demo;
+mod fuzz;
 mod setup;
 mod test;
 mod venv;
@@ -25,13 +27,16 @@ struct Cli {
 enum Verb {
     /// Shows, on an emulated device, a key that survives a reboot beside one that does not
     Demo(demo::Arguments),
-    /// Installs what the tests need, and runs formatting, lints, documentation and all tests
+    /// Builds the fuzz targets and runs them from the kept corpus
+    Fuzz(fuzz::Arguments),
+    /// Installs what the tests need, and runs formatting, lints, documentation, all tests, fuzzers and demo
     Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Demo(arguments) => demo::main(&arguments),
+        Verb::Fuzz(arguments) => fuzz::main(&arguments),
         Verb::Test(arguments) => test::main(&arguments),
     };
     match done {

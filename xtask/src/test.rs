@@ -1,4 +1,4 @@
-//! `cargo xtask test`: installs what the tests need, then runs formatting, lints, documentation, tests and the demo.
+//! `cargo xtask test`: installs what the tests need, then runs formatting, lints, documentation, tests, fuzzers and the demo.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -24,12 +24,16 @@ pub struct Arguments {
 enum Step {
     /// cargo fmt --check
     Format,
+    /// cargo fmt --check in fuzz/, which is no member of the workspace
+    FormatOfTargets,
     /// cargo clippy, warnings denied
     Lints,
     /// cargo doc, warnings denied
     Documentation,
     /// cargo test --workspace
     Tests,
+    /// cargo xtask fuzz, for a few seconds
+    Fuzz,
     /// cargo xtask demo
     Demo,
 }
@@ -38,20 +42,25 @@ impl Step {
     fn name(self) -> &'static str {
         match self {
             Self::Format => "format",
+            Self::FormatOfTargets => "format-of-targets",
             Self::Lints => "lints",
             Self::Documentation => "documentation",
             Self::Tests => "tests",
+            Self::Fuzz => "fuzz",
             Self::Demo => "demo",
         }
     }
 
     fn command(self) -> Result<Command> {
         let mut command = match self {
-            Self::Demo => Command::new(std::env::current_exe()?),
+            Self::Fuzz | Self::Demo => Command::new(std::env::current_exe()?),
             _ => Command::new("cargo"),
         };
         match self {
             Self::Format => command.args(["fmt", "--all", "--check"]),
+            Self::FormatOfTargets => command.args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]),
+            // The same every time: a finding that comes and goes would help nobody here.
+            Self::Fuzz => command.args(["fuzz", "--seconds", "5", "--seed", "1"]),
             Self::Lints => command.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
             Self::Documentation => {
                 command.env("RUSTDOCFLAGS", "-D warnings").args(["doc", "--workspace", "--no-deps", "--locked"])
@@ -73,6 +82,7 @@ impl Step {
                 ["Running ", "Doc-tests ", "test result: ", "error"].iter().any(|start| line.starts_with(start))
                     || (line.starts_with("test ") && line.ends_with("FAILED"))
             }
+            Self::Fuzz => line.starts_with("== "),
             Self::Demo => line.starts_with("-> "),
             _ => false,
         }
@@ -104,10 +114,10 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     for &step in steps {
         outcomes.push(run(step, &mut count)?);
     }
-    println!("\n{:<15}{:<9}{:>7}", "step", "result", "time");
+    println!("\n{:<19}{:<9}{:>7}", "step", "result", "time");
     for outcome in &outcomes {
         let result = if outcome.passed { "passed" } else { "FAILED" };
-        println!("{:<15}{result:<9}{:>5} s", outcome.step.name(), outcome.took.as_secs());
+        println!("{:<19}{result:<9}{:>5} s", outcome.step.name(), outcome.took.as_secs());
     }
     if steps.contains(&Step::Tests) {
         println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);

@@ -93,15 +93,21 @@ impl Artefacts {
     }
 }
 
-/// The command that builds the product, free of what cargo told the running program about its own package: that would
-/// make it build some dependencies again.
+/// The command that builds the product.
 pub fn build_command(release: bool) -> Command {
-    let mut command = Command::new("cargo");
-    command.current_dir(workspace()).args(["build", "--quiet"]);
+    let mut command = cargo_build();
     command.args(PRODUCT.iter().flat_map(|package| ["--package", package]));
     if release {
         command.arg("--release");
     }
+    command
+}
+
+/// `cargo build`, free of what cargo told the running program about its own package: that would make it build some
+/// dependencies again.
+pub fn cargo_build() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(workspace()).args(["build", "--quiet"]);
     for (name, _) in std::env::vars_os() {
         let own = name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_BIN_"));
         if own || name == "CARGO_MANIFEST_DIR" || name == "CARGO_MANIFEST_PATH" || name == "LD_LIBRARY_PATH" {

@@ -11,6 +11,7 @@ pub mod device;
 pub mod nginx;
 pub mod openssl_engine;
 pub mod random;
+pub mod replay;
 pub mod run;
 pub mod site;
 pub mod ssh;

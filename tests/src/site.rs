@@ -18,9 +18,9 @@ use crate::token::{self, Token};
 /// Which module a client loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Module {
-    /// Ours, over SoftHSM2.
+    /// Ours, over the backend: SoftHSM2, unless the site has another.
     Holdfast,
-    /// SoftHSM2 itself, on the same token.
+    /// The backend itself, on the same token.
     Bare,
 }
 
@@ -31,11 +31,22 @@ pub struct Site {
     artefacts: Artefacts,
     device: Device,
     token: Token,
+    backend: Backend,
+}
+
+/// A PKCS#11 module, and the environment variable that tells it of its tokens.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// The module's file.
+    pub module: PathBuf,
+    /// The variable's name and value.
+    pub variable: (&'static str, OsString),
 }
 
 /// How a site differs from the usual one.
 #[derive(Clone, Debug, Default)]
 pub struct SiteBuilder {
+    backend: Option<Backend>,
     account: Option<String>,
     device: Vec<String>,
     settings: Vec<(String, String, String)>,
@@ -52,6 +63,13 @@ impl SiteBuilder {
     #[must_use]
     pub fn device_option(mut self, name: &str, value: &str) -> Self {
         self.device.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Another backend than SoftHSM2, on a token that the caller made. The SoftHSM2 token is there, unused.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
         self
     }
 
@@ -103,7 +121,9 @@ impl SiteBuilder {
             // SoftHSM2 keeps its files readable for their owner only, and rewrites one at each login.
             run(Command::new("chown").args(["-R", account]).arg(token.directory()))?.success()?;
         }
-        let site = Site { root, artefacts, device, token };
+        let softhsm = ("SOFTHSM2_CONF", token.configuration().into());
+        let backend = self.backend.unwrap_or(Backend { module: token::SOFTHSM.into(), variable: softhsm });
+        let site = Site { root, artefacts, device, token, backend };
         site.write_configuration(&self.settings)?;
         Ok(site)
     }
@@ -126,7 +146,7 @@ impl Site {
     fn write_configuration(&self, settings: &[(String, String, String)]) -> Result<()> {
         let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
         let mut values = vec![
-            ("backend", "module", quoted(token::SOFTHSM.into())),
+            ("backend", "module", quoted(self.backend.module.clone())),
             ("device", "library", quoted(self.artefacts.device_library())),
             ("mapping", "database", quoted(self.database())),
             ("mapping", "group", "\"\"".to_owned()),
@@ -220,7 +240,7 @@ impl Site {
     pub fn module(&self, module: Module) -> PathBuf {
         match module {
             Module::Holdfast => self.artefacts.module(),
-            Module::Bare => token::SOFTHSM.into(),
+            Module::Bare => self.backend.module.clone(),
         }
     }
 
@@ -229,7 +249,7 @@ impl Site {
         vec![
             ("HOLDFAST_CONFIG", self.configuration().into()),
             ("HOLDFAST_EMULATOR_STATE", self.device.state().into()),
-            ("SOFTHSM2_CONF", self.token.configuration().into()),
+            self.backend.variable.clone(),
         ]
     }
 

@@ -33,10 +33,13 @@ pub const DEMO: &[Need] = &[
     need("python3-venv", "python3 -c 'import venv, ensurepip'"),
 ];
 
-/// What the tests need besides: more clients, and what builds the `openssl` crate, which checks our signatures, and the
-/// Python clients whose test suites are run.
+/// What the tests need besides: more clients, and what builds the `openssl` crate, which checks our signatures, the
+/// Python clients whose test suites are run, and the backend kryoptic.
 pub const TESTS: &[Need] = &[
     need("libssl-dev", "test -e /usr/include/openssl/ssl.h"),
+    need("libsqlite3-dev", "test -e /usr/include/sqlite3.h"),
+    need("libclang1-14", "ls /usr/lib/llvm-*/lib/libclang.so*"),
+    need("libclang-common-14-dev", "ls /usr/lib/llvm-*/lib/clang/*/include/stddef.h"),
     need("pkg-config", "command -v pkg-config"),
     need("gnutls-bin", "command -v p11tool"),
     need("libnss3-tools", "command -v certutil && command -v modutil"),

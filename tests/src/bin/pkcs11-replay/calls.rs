@@ -23,6 +23,8 @@ pub struct Player<'a> {
     pub(crate) random: Random,
     /// Whether the token has mapped keys, through one of the modules.
     mapped_keys: bool,
+    /// Whether the backend is kryoptic.
+    pub(crate) kryoptic: bool,
     slots: Vec<CK_SLOT_ID>,
     sessions: Vec<CK_SESSION_HANDLE>,
     objects: Vec<CK_OBJECT_HANDLE>,
@@ -40,11 +42,12 @@ pub struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    pub fn new(module: &'a Module, random: Random, mapped_keys: bool) -> Self {
+    pub fn new(module: &'a Module, random: Random, mapped_keys: bool, kryoptic: bool) -> Self {
         Self {
             module,
             random,
             mapped_keys,
+            kryoptic,
             slots: Vec::new(),
             sessions: Vec::new(),
             objects: Vec::new(),
@@ -63,6 +66,7 @@ impl<'a> Player<'a> {
         if let Some(session) = self.stuck.take() {
             return self.close(session);
         }
+        let initialized = self.initialized;
         let line = self.next_call();
         // Without this most calls would meet an operation that nobody ends, or an object that went with its session.
         let answered = |rv: CK_RV| line.contains(&format!(" {rv:#x}"));
@@ -73,6 +77,15 @@ impl<'a> Player<'a> {
             let gone = self.last_object;
             self.objects.retain(|&object| object != gone);
             self.keys.retain(|&(key, _)| key != gone);
+        }
+        // Some functions kryoptic answers before it is initialised; of ours none does.
+        if self.kryoptic && !initialized {
+            let unasked = [CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_NOT_SUPPORTED, CKR_FUNCTION_NOT_PARALLEL];
+            let function = line.split(' ').next().unwrap_or_default();
+            let always = ["C_GetInfo", "C_GetSessionValidationFlags"].contains(&function);
+            if always || unasked.iter().any(|&rv| answered(rv)) {
+                return format!("{function} before C_Initialize");
+            }
         }
         line
     }
@@ -87,6 +100,11 @@ impl<'a> Player<'a> {
         // An operation once begun stands in the way of all others of its kind.
         if self.sessions.len() > 6 {
             return self.close(self.sessions[0]);
+        }
+        match (self.module.list_3_0, self.module.list_3_2) {
+            (_, Some(list)) if self.random.once_in(8) => return self.call_of_3_2(list),
+            (Some(list), _) if self.random.once_in(4) => return self.call_of_3_0(list),
+            _ => {}
         }
         match self.random.below(100) {
             0 if self.random.once_in(8) => self.finalize(),
@@ -147,7 +165,7 @@ impl<'a> Player<'a> {
     }
 
     fn slot(&mut self) -> CK_SLOT_ID {
-        // The first is our token; behind it stands SoftHSM2's free slot.
+        // The first is our token; behind it stands SoftHSM2's free slot. Kryoptic lists several in no order, and has one.
         match self.slots.first() {
             Some(&first) if !self.random.once_in(12) => first,
             Some(_) if self.random.once_in(2) => *self.random.pick(&self.slots),
@@ -158,7 +176,7 @@ impl<'a> Player<'a> {
     /// A key that the mechanism takes, most of the time.
     pub(crate) fn key_for(&mut self, mechanism: CK_MECHANISM_TYPE) -> CK_OBJECT_HANDLE {
         let wanted = match mechanism {
-            CKM_AES_ECB | CKM_AES_CBC | CKM_AES_CBC_PAD | CKM_AES_CMAC | CKM_AES_KEY_WRAP => CKK_AES,
+            CKM_AES_GCM | CKM_AES_ECB | CKM_AES_CBC | CKM_AES_CBC_PAD | CKM_AES_CMAC | CKM_AES_KEY_WRAP => CKK_AES,
             CKM_SHA256_HMAC | CKM_SHA_1_HMAC => CKK_GENERIC_SECRET,
             CKM_RSA_PKCS | CKM_SHA256_RSA_PKCS => CKK_RSA,
             _ => CKK_EC,
@@ -266,7 +284,10 @@ impl<'a> Player<'a> {
             let mut list = vec![0; count as usize];
             let rv_list = call!(self.module, C_GetMechanismList, slot, list.as_mut_ptr(), &mut count);
             if rv_list == CKR_OK {
-                list.retain(|mechanism| !ADDED_MECHANISMS.contains(mechanism));
+                // SoftHSM2 lacks them, kryoptic has them all.
+                if !self.kryoptic {
+                    list.retain(|mechanism| !ADDED_MECHANISMS.contains(mechanism));
+                }
                 self.mechanisms.clone_from(&list);
             }
             return format!("C_GetMechanismList {slot} {rv:#x} {rv_list:#x} {list:?}");

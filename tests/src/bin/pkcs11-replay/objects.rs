@@ -234,7 +234,8 @@ impl Player<'_> {
         let mut template = match self.random.below(5) {
             0 => Template::default().bytes(CKA_LABEL, b"object 1"),
             1 => Template::default().bytes(CKA_ID, &[3]),
-            2 => Template::default().number(CKA_CLASS, CKO_DATA),
+            // kryoptic lets a key become data, and then shows the bytes that it was encrypted to, which are random.
+            2 if !self.kryoptic => Template::default().number(CKA_CLASS, CKO_DATA),
             3 => Template::default().flag(CKA_SENSITIVE, true),
             _ => Template::default().bytes(CKA_LABEL, b"object 2").bytes(0x8765_4321, b"?"),
         };

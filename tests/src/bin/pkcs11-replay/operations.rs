@@ -190,30 +190,14 @@ impl Player<'_> {
                 let mut output = Output::new(300);
                 let (out, length) = (output.pointer(), &mut output.length);
                 let rv = call!(self.module, C_WrapKey, session, &mut raw_mechanism, key, other, out, length);
-                format!("C_WrapKey {session} {key} {other} {}", output.describe(rv, true))
+                let described = output.describe(rv, true);
+                if rv != CKR_OK {
+                    return format!("C_WrapKey {session} {key} {other} {described}");
+                }
+                let mut wrapped = output.bytes[..output.length as usize].to_vec();
+                format!("C_WrapKey+{} {other} {described}", self.unwrap_key(session, key, &mut wrapped))
             }
-            1 => {
-                let mut raw_mechanism = mechanism(CKM_AES_KEY_WRAP, &mut []);
-                let mut wrapped = vec![0x42_u8; 24];
-                let mut template = Template::default().number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, CKK_AES);
-                let mut raw = template.raw();
-                let count = raw.len() as CK_ULONG;
-                let mut handle = 0;
-                let rv = call!(
-                    self.module,
-                    C_UnwrapKey,
-                    session,
-                    &mut raw_mechanism,
-                    key,
-                    wrapped.as_mut_ptr(),
-                    24,
-                    raw.as_mut_ptr(),
-                    count,
-                    &mut handle,
-                );
-                self.remember(rv, handle);
-                format!("C_UnwrapKey {session} {key} {rv:#x} {handle}")
-            }
+            1 => self.unwrap_key(session, key, &mut [0x42; 24]),
             _ => {
                 let mut point = unhex(P256_GENERATOR);
                 if self.random.once_in(3) {
@@ -254,6 +238,30 @@ impl Player<'_> {
                 format!("C_DeriveKey {session} {key} {rv:#x} {handle}")
             }
         }
+    }
+
+    /// Unwraps what should be an AES key.
+    fn unwrap_key(&mut self, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, wrapped: &mut [u8]) -> String {
+        let mut raw_mechanism = mechanism(CKM_AES_KEY_WRAP, &mut []);
+        let mut template = Template::default().number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, CKK_AES);
+        let mut raw = template.raw();
+        let (template, count) = (raw.as_mut_ptr(), raw.len() as CK_ULONG);
+        let (wrapped, length) = (wrapped.as_mut_ptr(), wrapped.len() as CK_ULONG);
+        let mut handle = 0;
+        let rv = call!(
+            self.module,
+            C_UnwrapKey,
+            session,
+            &mut raw_mechanism,
+            key,
+            wrapped,
+            length,
+            template,
+            count,
+            &mut handle
+        );
+        self.remember(rv, handle);
+        format!("C_UnwrapKey {session} {key} {rv:#x} {handle}")
     }
 
     pub(crate) fn combined(&mut self) -> String {

@@ -1,0 +1,24 @@
+//! kryoptic's entry points. The crate `kryoptic`, which has them too, cannot choose the system's OpenSSL.
+
+use kryoptic_lib::fns::general::{fn_get_function_list, fn_get_interface, fn_get_interface_list};
+use kryoptic_lib::pkcs11::*;
+
+#[unsafe(no_mangle)]
+pub extern "C" fn C_GetFunctionList(list: CK_FUNCTION_LIST_PTR_PTR) -> CK_RV {
+    fn_get_function_list(list)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn C_GetInterfaceList(interfaces: CK_INTERFACE_PTR, count: CK_ULONG_PTR) -> CK_RV {
+    fn_get_interface_list(interfaces, count)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn C_GetInterface(
+    name: CK_UTF8CHAR_PTR,
+    version: CK_VERSION_PTR,
+    interface: CK_INTERFACE_PTR_PTR,
+    flags: CK_FLAGS,
+) -> CK_RV {
+    fn_get_interface(name, version, interface, flags)
+}

@@ -92,7 +92,12 @@ fn obey(session: &Session, request: &Value) -> Result<Value> {
             }
             let mut labels = Vec::new();
             for object in session.find_objects(&template)? {
-                labels.push(String::from_utf8(value(session, object, AttributeType::Label)?)?);
+                // kryoptic's keys have a label only if they were given one.
+                let label = match session.get_attributes(object, &[AttributeType::Label])?.into_iter().next() {
+                    Some(Attribute::Label(label)) => label,
+                    _ => Vec::new(),
+                };
+                labels.push(String::from_utf8(label)?);
             }
             labels.sort();
             return Ok(json!(labels));

@@ -44,6 +44,7 @@ pub const TESTS: &[Need] = &[
     need("gnutls-bin", "command -v p11tool"),
     need("libnss3-tools", "command -v certutil && command -v modutil"),
     need("openjdk-17-jdk-headless", "command -v keytool && command -v javac"),
+    need("nodejs", "command -v node"),
     need("g++", "command -v g++"),
     need(
         "python3-dev",

@@ -4,6 +4,7 @@
 mod openssl_check;
 
 mod gnutls;
+mod graphene;
 mod java;
 mod nginx;
 mod nss;

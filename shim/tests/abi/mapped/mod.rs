@@ -2,8 +2,10 @@
 //! with OpenSSL.
 
 mod generation;
+mod healing;
 mod objects;
 mod operations;
+mod processes;
 mod sessions;
 mod stale;
 

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use holdfast_tests::artefacts::{Artefacts, workspace};
 use tempfile::TempDir;
@@ -69,6 +69,9 @@ enum Target {
 enum Sanitizer {
     /// AddressSanitizer
     Address,
+    /// ThreadSanitizer, on threads that use the module at once instead of the targets; needs the nightly toolchain with
+    /// rust-src, as the standard library is built with it too
+    Thread,
 }
 
 /// What a run came to.
@@ -111,6 +114,9 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     setup::install(&[setup::DEMO, setup::TESTS].concat())?;
     let all = Target::value_variants();
     let targets = if arguments.targets.is_empty() { all } else { &arguments.targets };
+    if arguments.sanitizer == Some(Sanitizer::Thread) {
+        return threads();
+    }
     ensure!(arguments.input.is_none() || targets.len() == 1, "whose input is it? Name one target");
     let programs = build(arguments.sanitizer)?;
     let library = Artefacts::build()?.device_library();
@@ -122,6 +128,10 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
         let mut command = Command::new(programs.join(target.name()));
         command.env("TMPDIR", scratch.path()).env("HOLDFAST_FUZZ_DEVICE_LIBRARY", &library).env("RUST_BACKTRACE", "0");
         command.args(["-max_len=1024", "-len_control=5", "-rss_limit_mb=4096", "-timeout=120", "-print_final_stats=1"]);
+        if arguments.sanitizer.is_some() {
+            // What lives from C_Initialize to C_Finalize is known only in a page where LeakSanitizer does not look.
+            command.arg("-detect_leaks=0");
+        }
         command.arg(format!("-artifact_prefix={}/{}-", findings.display(), target.name()));
         if let Some(input) = &arguments.input {
             command.arg(input);
@@ -165,10 +175,10 @@ fn build(sanitizer: Option<Sanitizer>) -> Result<PathBuf> {
     let (flags, directory) = match sanitizer {
         None => (COVERAGE.to_owned(), "target/fuzz"),
         Some(Sanitizer::Address) => (format!("{COVERAGE} -Zsanitizer=address"), "target/fuzz-address"),
+        Some(Sanitizer::Thread) => bail!("ThreadSanitizer runs no targets"),
     };
     let directory = workspace().join(directory);
-    // Named, so that the flags are for the targets alone and not for build scripts.
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let platform = platform();
     let mut command = Command::new("cargo");
     command.args(["build", "--release", "--locked", "--target", &platform, "--target-dir"]).arg(&directory);
     command.current_dir(workspace().join("fuzz")).env("RUSTFLAGS", flags);
@@ -178,6 +188,27 @@ fn build(sanitizer: Option<Sanitizer>) -> Result<PathBuf> {
     }
     ensure!(command.status().context("cargo")?.success(), "the fuzz targets do not build");
     Ok(directory.join(platform).join("release"))
+}
+
+/// Named, so that flags are for what runs and not for build scripts.
+fn platform() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+/// Builds and runs `fuzz/examples/threads.rs`; tells whether no race was seen.
+fn threads() -> Result<bool> {
+    let directory = workspace().join("target/fuzz-thread");
+    let platform = platform();
+    let mut command = Command::new("cargo");
+    command.args(["+nightly", "build", "-Zbuild-std", "--release", "--locked", "--example", "threads"]);
+    command.args(["--target", &platform, "--target-dir"]).arg(&directory);
+    command.current_dir(workspace().join("fuzz")).env("RUSTFLAGS", "-Zsanitizer=thread");
+    let nightly = "is there a nightly toolchain? rustup toolchain install nightly --component rust-src";
+    ensure!(command.status().context("cargo")?.success(), "it does not build; {nightly}");
+    let scratch = scratch()?;
+    let mut command = Command::new(directory.join(platform).join("release/examples/threads"));
+    command.env("TMPDIR", scratch.path()).env("HOLDFAST_FUZZ_DEVICE_LIBRARY", Artefacts::build()?.device_library());
+    Ok(command.status().context("threads")?.success())
 }
 
 /// For sites and stores: in memory where that is possible, as they are written to all the time.

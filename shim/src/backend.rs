@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "the backend is C; nothing but this file loads it")]
 
 use std::ffi::{CStr, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -96,14 +97,14 @@ impl Backend {
         // SAFETY: runs the constructors of a library that only the operator could have named and put there.
         let library = unsafe { Library::open(Some(path), RTLD_LAZY | RTLD_LOCAL) }
             .map_err(|error| unloadable(error.to_string()))?;
-        let library = &*Box::leak(Box::new(library));
-        let mut functions = function_list(library, path)?;
-        let offers = interfaces(library, &mut functions);
-        tables::take_back_interposed(&mut functions, |name| symbol(library, name));
+        let library = ManuallyDrop::new(library);
+        let mut functions = function_list(&library, path)?;
+        let offers = interfaces(&library, &mut functions);
+        tables::take_back_interposed(&mut functions, |name| symbol(&library, name));
         if tables::holds_our_functions(&functions) {
             return Err(BackendError::Loop { path: path.to_owned() });
         }
-        Ok(Self { path: path.to_owned(), functions, offers, errors: OpensslErrors::of(library) })
+        Ok(Self { path: path.to_owned(), functions, offers, errors: OpensslErrors::of(&library) })
     }
 
     /// The backend's `C_Initialize`.

@@ -130,7 +130,7 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
         command.args(["-max_len=1024", "-len_control=5", "-rss_limit_mb=4096", "-timeout=120", "-print_final_stats=1"]);
         if arguments.sanitizer.is_some() {
             // What lives from C_Initialize to C_Finalize is known only in a page where LeakSanitizer does not look.
-            command.arg("-detect_leaks=0");
+            command.env("ASAN_OPTIONS", "detect_leaks=0");
         }
         command.arg(format!("-artifact_prefix={}/{}-", findings.display(), target.name()));
         if let Some(input) = &arguments.input {

@@ -181,13 +181,18 @@ impl<T: Copy> OutArray<'_, T> {
         Ok(Self { array, length, buffer: PhantomData })
     }
 
+    /// What the client's length says now: the room, or what was written.
+    pub fn length(&self) -> CK_ULONG {
+        // SAFETY: not null since it was read, where the caller promised the rest.
+        unsafe { self.length.read_unaligned() }
+    }
+
     /// Asks for room for `needed` items, before they are made.
     ///
     /// A query is answered. A buffer that is too short is told the length and is [`Error::BufferTooSmall`].
     pub fn room(&mut self, needed: usize) -> Result<Room, Error> {
         let needed = CK_ULONG::try_from(needed).map_err(|_| Error::BufferTooSmall)?;
-        // SAFETY: not null since it was read, where the caller promised the rest.
-        let available = unsafe { self.length.read_unaligned() };
+        let available = self.length();
         if !self.array.is_null() && available >= needed {
             return Ok(Room::Enough);
         }

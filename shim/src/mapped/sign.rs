@@ -304,6 +304,29 @@ pub fn verify_update(instance: &Instance, session: CK_SESSION_HANDLE, part: Resu
     })
 }
 
+/// The signature in progress as it is after one more part, to be put in its place by [`continue_signature`].
+pub fn continued_signature(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    part: &[u8],
+) -> Result<SignOperation, Error> {
+    let operation = instance.mapped.sessions.with(session, |operations| operations.sign.clone());
+    let mut operation = operation.ok_or(Error::OperationNotInitialized)?;
+    operation.input.update(part)?;
+    Ok(operation)
+}
+
+/// Whether the verification in progress takes parts at all.
+pub fn can_continue_verification(instance: &Instance, session: CK_SESSION_HANDLE) -> Result<(), Error> {
+    let operation = instance.mapped.sessions.with(session, |operations| operations.verify.clone());
+    operation.ok_or(Error::OperationNotInitialized)?.input.update(&[])
+}
+
+/// Goes on with a signature.
+pub fn continue_signature(instance: &Instance, session: CK_SESSION_HANDLE, continued: SignOperation) {
+    instance.mapped.sessions.with(session, |operations| operations.sign = Some(continued));
+}
+
 /// What there is to do for `C_Sign` and `C_SignFinal`.
 pub enum Signing {
     /// Done.

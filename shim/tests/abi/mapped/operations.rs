@@ -4,14 +4,15 @@ use std::ptr;
 
 use cryptoki_sys::{
     CK_ECDH1_DERIVE_PARAMS, CK_MECHANISM, CK_MECHANISM_TYPE, CK_RV, CK_ULONG, CKA_CLASS, CKA_EXTRACTABLE, CKA_ID,
-    CKA_KEY_TYPE, CKA_SENSITIVE, CKA_SIGN, CKA_TOKEN, CKA_VALUE, CKA_VALUE_LEN, CKD_NULL, CKK_GENERIC_SECRET,
-    CKM_AES_KEY_WRAP, CKM_ECDH1_DERIVE, CKM_ECDSA, CKM_ECDSA_SHA1, CKM_ECDSA_SHA224, CKM_ECDSA_SHA256,
+    CKA_KEY_TYPE, CKA_SENSITIVE, CKA_SIGN, CKA_TOKEN, CKA_VALUE, CKA_VALUE_LEN, CKD_NULL, CKK_AES, CKK_GENERIC_SECRET,
+    CKM_AES_CBC, CKM_AES_KEY_WRAP, CKM_ECDH1_DERIVE, CKM_ECDSA, CKM_ECDSA_SHA1, CKM_ECDSA_SHA224, CKM_ECDSA_SHA256,
     CKM_ECDSA_SHA384, CKM_ECDSA_SHA512, CKM_RSA_PKCS, CKO_PUBLIC_KEY, CKO_SECRET_KEY, CKR_BUFFER_TOO_SMALL,
     CKR_DATA_LEN_RANGE, CKR_DEVICE_ERROR, CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_SIZE_RANGE,
     CKR_KEY_TYPE_INCONSISTENT, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_OK, CKR_OPERATION_ACTIVE,
     CKR_OPERATION_NOT_INITIALIZED, CKR_SIGNATURE_INVALID, CKR_SIGNATURE_LEN_RANGE, CKR_STATE_UNSAVEABLE,
 };
 use openssl::hash::MessageDigest;
+use openssl::sha::sha256;
 
 use super::{P256, P384, Session, Template, logged_in, mechanism, private, public, verifies};
 use crate::fixture::{World, ck, device, scenario};
@@ -233,6 +234,84 @@ fn i7_a_lost_connection_heals_and_handles_stay() {
             session.sign(CKM_ECDSA, key, &[round; 32]).unwrap();
         }
     });
+}
+
+/// The mapped key's part of it is done here, the other by the backend.
+#[test]
+fn a_signature_goes_on_with_an_encryption_and_a_verification_with_a_decryption() {
+    scenario(
+        "mapped::operations::a_signature_goes_on_with_an_encryption_and_a_verification_with_a_decryption",
+        affected,
+        || {
+            let (module, session) = logged_in();
+            let (public_key, private_key) = session.pair(&[1]);
+            let mut template = Template::default()
+                .number(CKA_CLASS, CKO_SECRET_KEY)
+                .number(CKA_KEY_TYPE, CKK_AES)
+                .flag(CKA_TOKEN, false)
+                .bytes(CKA_VALUE, &[7; 16]);
+            let (mut raw, mut aes) = (template.raw(), 0);
+            let count = raw.len() as CK_ULONG;
+            assert_eq!(ck!(module, C_CreateObject(session.handle, raw.as_mut_ptr(), count, &mut aes)), CKR_OK);
+            let mut iv = [3u8; 16];
+            let mut cbc =
+                CK_MECHANISM { mechanism: CKM_AES_CBC, pParameter: iv.as_mut_ptr().cast(), ulParameterLen: 16 };
+            let data: Vec<u8> = (0..64).collect();
+            let cipher = openssl::symm::Cipher::aes_128_cbc();
+            let mut expected = openssl::symm::encrypt(cipher, &[7; 16], Some(&[3; 16]), &data).unwrap();
+            expected.truncate(64);
+
+            let update = |part: &[u8], room: usize| {
+                let (mut out, mut length) = (vec![0; room], room as CK_ULONG);
+                let pointer = if room == 0 { ptr::null_mut() } else { out.as_mut_ptr() };
+                let (part, part_length) = (part.as_ptr().cast_mut(), part.len() as CK_ULONG);
+                let rv = ck!(module, C_SignEncryptUpdate(session.handle, part, part_length, pointer, &mut length));
+                out.truncate(length as usize);
+                (rv, out)
+            };
+            assert_eq!(session.sign_init(CKM_ECDSA_SHA256, private_key), CKR_OK);
+            let (rv, _) = update(&data[..32], 64);
+            assert_eq!(rv, CKR_OPERATION_NOT_INITIALIZED, "there is no encryption yet");
+            assert_eq!(ck!(module, C_EncryptInit(session.handle, &mut cbc, aes)), CKR_OK);
+            // A query, and a buffer that is too small, sign nothing.
+            assert_eq!(update(&data[..32], 0).0, CKR_OK);
+            assert_eq!(update(&data[..32], 8).0, CKR_BUFFER_TOO_SMALL);
+            let encrypted: Vec<u8> = [&data[..32], &data[32..]]
+                .map(|part| {
+                    let (rv, encrypted) = update(part, 64);
+                    assert_eq!(rv, CKR_OK);
+                    encrypted
+                })
+                .concat();
+            assert_eq!(encrypted, expected);
+            let mut length = 0;
+            assert_eq!(ck!(module, C_EncryptFinal(session.handle, ptr::null_mut(), &mut length)), CKR_OK);
+            let mut rest = [0; 16];
+            assert_eq!(ck!(module, C_EncryptFinal(session.handle, rest.as_mut_ptr(), &mut length)), CKR_OK);
+            let signature = last(&session).unwrap();
+            assert!(verifies(&session.openssl_key(public_key), &sha256(&data), &signature));
+
+            assert_eq!(session.verify_init(CKM_ECDSA_SHA256, public_key), CKR_OK);
+            assert_eq!(ck!(module, C_DecryptInit(session.handle, &mut cbc, aes)), CKR_OK);
+            let mut decrypted = Vec::new();
+            // In place, as the specification allows.
+            for part in encrypted.chunks(16) {
+                let (mut part, mut length) = (part.to_vec(), 16);
+                let pointer = part.as_mut_ptr();
+                assert_eq!(
+                    ck!(module, C_DecryptVerifyUpdate(session.handle, pointer, 16, pointer, &mut length)),
+                    CKR_OK
+                );
+                decrypted.extend_from_slice(&part[..length as usize]);
+            }
+            let (mut rest, mut length) = ([0; 16], 16);
+            assert_eq!(ck!(module, C_DecryptFinal(session.handle, rest.as_mut_ptr(), &mut length)), CKR_OK);
+            decrypted.extend_from_slice(&rest[..length as usize]);
+            assert_eq!(decrypted, data);
+            let (pointer, length) = (signature.as_ptr().cast_mut(), signature.len() as CK_ULONG);
+            assert_eq!(ck!(module, C_VerifyFinal(session.handle, pointer, length)), CKR_OK);
+        },
+    );
 }
 
 #[test]

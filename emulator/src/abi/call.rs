@@ -72,10 +72,11 @@ impl Device<'_> {
         if self.fault == Some(FaultKind::WrongSlot) { c_int::MAX } else { slot }
     }
 
-    /// Bytes as they go to the caller; `None` for the NULL pointer of a faulty reply.
+    /// Bytes as they go to the caller; `None` for the NULL pointer of a faulty reply, and for a call that is to fail
+    /// after all: nobody would free what it answered.
     pub fn reply<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         match self.fault {
-            Some(FaultKind::NullReply) => None,
+            Some(FaultKind::NullReply | FaultKind::ErrorAfter) => None,
             Some(FaultKind::ShortReply) => bytes.get(..bytes.len() / 2),
             _ => Some(bytes),
         }
@@ -84,7 +85,7 @@ impl Device<'_> {
     /// Slots as they go to the caller.
     pub fn reply_numbers<'b>(&self, numbers: &'b [c_int]) -> Option<&'b [c_int]> {
         match self.fault {
-            Some(FaultKind::NullReply) => None,
+            Some(FaultKind::NullReply | FaultKind::ErrorAfter) => None,
             Some(FaultKind::ShortReply) => numbers.get(..numbers.len() / 2),
             _ => Some(numbers),
         }
@@ -93,7 +94,7 @@ impl Device<'_> {
     /// A string as it goes to the caller.
     pub fn reply_text<'b>(&self, text: &'b str) -> Option<&'b str> {
         match self.fault {
-            Some(FaultKind::NullReply) => None,
+            Some(FaultKind::NullReply | FaultKind::ErrorAfter) => None,
             Some(FaultKind::ShortReply) => text.get(..text.len() / 2),
             _ => Some(text),
         }

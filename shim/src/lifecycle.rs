@@ -13,8 +13,8 @@ use cryptoki_sys::{
 
 use crate::abi::args::InitializeArgs;
 use crate::abi::calls::Calls;
-use crate::abi::fork;
 use crate::abi::gate::{Closed, Entered, Gate};
+use crate::abi::{exit, fork};
 use crate::alias::AliasTable;
 use crate::backend::{self, Module};
 use crate::error::Error;
@@ -28,6 +28,9 @@ const TRANSITION_PATIENCE: Duration = Duration::from_secs(30);
 /// How long `C_Finalize` waits for calls of other threads. After that the backend stays initialised: a leak is better
 /// than pulling it from under a running call.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long `exit` waits for calls of other threads, before it goes on under them.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
 static GATE: Gate<Instance> = Gate::new();
 
@@ -125,6 +128,7 @@ pub fn initialize(args: &InitializeArgs) -> Result<(), Error> {
         return Err(Error::ForkHandlers);
     }
     let module = module_in_transition()?;
+    exit::register_handler();
     let hold = take_hold(module, args, transition.forked())?;
     hold.set();
     let mapped = Mapped::new(&module.config, transition.forked());
@@ -202,6 +206,17 @@ pub fn finalize(reserved_is_null: bool) -> Result<(), Error> {
             Hold::None.set();
             Ok(())
         }
+    }
+}
+
+/// At `exit`, while the backend is still whole. Hosts have handlers that run after its destructors, OpenSSL's among them,
+/// and call us from there; SoftHSM2 2.6.1 crashes then. They are told that nothing is initialised.
+///
+/// The backend is not finalised: nobody asked for that.
+pub fn exiting() {
+    let Some(transition) = GATE.begin(Duration::ZERO) else { return };
+    if let Some(Closed::Drained(instance)) = transition.close(EXIT_PATIENCE) {
+        instance.mapped.finalize();
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod calls;
 pub mod entry;
+pub mod exit;
 pub mod fork;
 pub mod gate;
 pub mod handles;

@@ -1,13 +1,13 @@
 //! C_Initialize, C_Finalize and what stands between them.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::{
-    CK_C_INITIALIZE_ARGS, CK_INFO, CK_RV, CK_VOID_PTR, CKF_LIBRARY_CANT_CREATE_OS_THREADS, CKF_OS_LOCKING_OK,
-    CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR, CKR_OK,
-    CKR_SESSION_HANDLE_INVALID,
+    CK_C_INITIALIZE_ARGS, CK_INFO, CK_RV, CK_SESSION_HANDLE, CK_VOID_PTR, CKF_LIBRARY_CANT_CREATE_OS_THREADS,
+    CKF_OS_LOCKING_OK, CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED,
+    CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID,
 };
 use holdfast_pkcs11::abi::tables::NAMES;
 
@@ -239,6 +239,30 @@ fn a6_finalize_at_exit_and_after_a_failed_initialize() {
         let session = module.open();
         assert_eq!(module.login(session), CKR_OK);
         unsafe { libc::atexit(finalize_at_exit) };
+    });
+}
+
+/// As OpenSSL's cleanup does: its handler is older than the backend's destructors, and runs after them.
+#[test]
+fn a6_a_host_that_cleans_up_after_the_backend_is_gone() {
+    scenario("lifecycle::a6_a_host_that_cleans_up_after_the_backend_is_gone", World::softhsm, || {
+        static SESSION: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn clean_up() {
+            let module = Pkcs11::holdfast();
+            let session = SESSION.load(Ordering::Relaxed) as CK_SESSION_HANDLE;
+            let ended = ck!(module, C_CloseSession(session)) == CKR_CRYPTOKI_NOT_INITIALIZED
+                && ck!(module, C_CloseAllSessions(0)) == CKR_CRYPTOKI_NOT_INITIALIZED
+                && module.finalize() == CKR_CRYPTOKI_NOT_INITIALIZED;
+            if !ended {
+                unsafe { libc::_exit(3) };
+            }
+        }
+        unsafe { libc::atexit(clean_up) };
+        let module = Pkcs11::holdfast();
+        assert_eq!(module.initialize(), CKR_OK);
+        let session = module.open();
+        assert_eq!(module.login(session), CKR_OK);
+        SESSION.store(session as usize, Ordering::Relaxed);
     });
 }
 

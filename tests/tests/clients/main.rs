@@ -9,6 +9,7 @@ mod java;
 mod nginx;
 mod nss;
 mod openssl_engine;
+mod openssl_provider;
 mod pkcs11_tool;
 mod ssh;
 

@@ -98,6 +98,26 @@ fn session_keys_leave_the_device_with_their_session() {
     );
 }
 
+#[test]
+fn session_keys_leave_the_device_with_a_process_that_exits() {
+    scenario(
+        "mapped::sessions::session_keys_leave_the_device_with_a_process_that_exits",
+        || World::mapped("session-keys = \"wallet\""),
+        || {
+            let status = in_fork(|| {
+                let (_, session) = logged_in();
+                session.pair(&[1]);
+                let public = Template::default().bytes(CKA_EC_PARAMS, super::P256);
+                session.generate(&public, &Template::default()).unwrap();
+                assert_eq!(wallet_slots(), 3);
+                unsafe { libc::exit(0) };
+            });
+            assert_eq!(status, Some(0));
+            assert_eq!(wallet_slots(), 2, "the seed and the token's key");
+        },
+    );
+}
+
 /// As the specification has it: a logout destroys private session objects, and only these.
 #[test]
 fn a_logout_ends_private_session_objects() {

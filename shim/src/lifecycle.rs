@@ -128,7 +128,7 @@ pub fn initialize(args: &InitializeArgs) -> Result<(), Error> {
         return Err(Error::ForkHandlers);
     }
     let module = module_in_transition()?;
-    exit::register_handler();
+    exit::register_handler(exit::Library::Backend);
     let hold = take_hold(module, args, transition.forked())?;
     hold.set();
     let mapped = Mapped::new(&module.config, transition.forked());

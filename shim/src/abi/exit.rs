@@ -5,14 +5,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::lifecycle;
 
-static REGISTERED: AtomicBool = AtomicBool::new(false);
+/// What has destructors that must find the module closed.
+pub enum Library {
+    /// The backend module.
+    Backend,
+    /// The device's library, which ending session keys needs whole.
+    Device,
+}
 
-/// Registers the exit handler, once in the life of the process, after the backend was loaded: `exit` then runs it before
-/// the backend's destructors. A child inherits it.
+/// Registers the exit handler once a library was loaded, once in the life of the process for each: `exit` runs what was
+/// registered last first, so the handler comes before the library's destructors. A child inherits it.
 ///
 /// Without memory for it the process ends as it would in front of the bare backend.
-pub fn register_handler() {
-    if !REGISTERED.swap(true, Ordering::AcqRel) {
+pub fn register_handler(after: Library) {
+    static BACKEND: AtomicBool = AtomicBool::new(false);
+    static DEVICE: AtomicBool = AtomicBool::new(false);
+    let registered = match after {
+        Library::Backend => &BACKEND,
+        Library::Device => &DEVICE,
+    };
+    if !registered.swap(true, Ordering::AcqRel) {
         // SAFETY: the handler is a function of this library, which is linked with `-z nodelete` and so never unmapped.
         unsafe { libc::atexit(exiting) };
     }

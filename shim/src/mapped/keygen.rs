@@ -11,6 +11,7 @@ use holdfast_wallet::Curve;
 use super::attributes::curve_of_params;
 use super::template;
 use crate::abi::args::{Mechanism, Template};
+use crate::abi::exit;
 use crate::error::Error;
 use crate::lifecycle::Instance;
 use crate::log;
@@ -133,6 +134,7 @@ pub fn generate(
     };
     let pair = mapped.keystore.generate(&request)?;
     if candidate.session_pair {
+        exit::register_handler(exit::Library::Device);
         mapped.sessions.with(session.handle, |operations| operations.keys.push(pair.private.key.id));
     }
     log::info(format_args!(

@@ -5,7 +5,7 @@ use std::ptr;
 use cryptoki_sys::{
     CK_ULONG, CKA_CLASS, CKA_EC_PARAMS, CKA_ID, CKA_PRIVATE, CKM_ECDSA, CKO_PRIVATE_KEY, CKR_CRYPTOKI_NOT_INITIALIZED,
     CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_OPERATION_NOT_INITIALIZED, CKR_PIN_INCORRECT,
-    CKR_SESSION_EXISTS, CKR_SESSION_HANDLE_INVALID, CKR_USER_ALREADY_LOGGED_IN, CKU_SO,
+    CKR_SESSION_EXISTS, CKR_SESSION_HANDLE_INVALID, CKR_USER_ALREADY_LOGGED_IN, CKU_CONTEXT_SPECIFIC, CKU_SO,
 };
 
 use super::{Session, Template, logged_in, verifies};
@@ -54,6 +54,21 @@ fn b1_the_security_officer_sees_no_private_key() {
         let so_pin = SO_PIN.as_ptr().cast_mut();
         assert_eq!(ck!(module, C_Login(session.handle, CKU_SO, so_pin, 4)), CKR_OK);
         assert_eq!(session.find(&Template::default()), [public_key]);
+    });
+}
+
+/// No mapped key asks for it (`CKA_ALWAYS_AUTHENTICATE` is false): it is the backend's to answer, and the signature goes on.
+#[test]
+fn a_context_specific_login_is_the_backends_to_answer() {
+    scenario("mapped::sessions::a_context_specific_login_is_the_backends_to_answer", affected, || {
+        let (module, session) = logged_in();
+        let (_, key) = session.pair(&[1]);
+        assert_eq!(session.sign_init(CKM_ECDSA, key), CKR_OK);
+        let pin = crate::fixture::PIN;
+        let (pin, length) = (pin.as_ptr().cast_mut(), pin.len() as CK_ULONG);
+        let rv = ck!(module, C_Login(session.handle, CKU_CONTEXT_SPECIFIC, pin, length));
+        assert_eq!(rv, CKR_OPERATION_NOT_INITIALIZED, "as SoftHSM2 says without an operation of its own");
+        session.sign_into(&[1; 32], 64).unwrap();
     });
 }
 

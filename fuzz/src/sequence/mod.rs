@@ -7,6 +7,7 @@
 mod model;
 mod objects;
 mod operations;
+mod others;
 mod sessions;
 
 use std::ptr::null_mut;
@@ -107,7 +108,7 @@ impl Client<'_> {
         if self.model.initialized && self.model.sessions.is_empty() && !u.ratio(1, 8)? {
             return self.open_session(u);
         }
-        match u.int_in_range(0..=39)? {
+        match u.int_in_range(0..=41)? {
             0 => {
                 self.finalize();
                 if !u.ratio(1, 4)? {
@@ -133,6 +134,7 @@ impl Client<'_> {
             36 => self.refused(u)?,
             37 => self.device(u)?,
             38 => self.backend(u)?,
+            39..=40 => self.others(u)?,
             _ => self.seldom(u)?,
         }
         Ok(())

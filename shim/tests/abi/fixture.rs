@@ -71,6 +71,13 @@ impl World {
         world.with("HOLDFAST_EMULATOR_STATE", device)
     }
 
+    /// As [`World::mapped`], with functions of SoftHSM2 replaced as `backends/around_softhsm.c` says of `define`.
+    pub fn mapped_around_softhsm(define: &str) -> Self {
+        let world = Self::mapped("");
+        let module = world.compile("around_softhsm", &[define, &format!("SOFTHSM={SOFTHSM:?}")]);
+        world.with("HOLDFAST_BACKEND_MODULE", module)
+    }
+
     /// In front of `module`.
     pub fn with_backend(module: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();

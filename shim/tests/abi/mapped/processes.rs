@@ -143,11 +143,7 @@ fn e3_loaded_used_and_unloaded_again_and_again() {
 /// The process ends inside the backend's C_InitToken, before or after the token has changed.
 #[test]
 fn i1_an_initialisation_of_a_token_that_ends_in_the_middle() {
-    let world = || {
-        let world = World::mapped("");
-        let module = world.compile("dying", &[r#"SOFTHSM="/usr/lib/softhsm/libsofthsm2.so""#]);
-        world.with("HOLDFAST_BACKEND_MODULE", module)
-    };
+    let world = || World::mapped_around_softhsm("DYING");
     scenario("mapped::processes::i1_an_initialisation_of_a_token_that_ends_in_the_middle", world, || {
         let token = |name: &str| {
             let init = ["--init-token", "--free", "--label", name, "--pin", PIN, "--so-pin", SO_PIN];

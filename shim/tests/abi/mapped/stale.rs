@@ -39,11 +39,7 @@ fn a_logout_never_makes_raw_data_of_what_was_to_be_digested() {
 /// Whether the backend has an operation in progress is learnt by asking it for one with handle 0.
 #[test]
 fn a_backend_that_takes_any_handle_is_left_without_an_operation() {
-    let world = || {
-        let world = World::mapped("");
-        let module = world.compile("any_key", &[r#"SOFTHSM="/usr/lib/softhsm/libsofthsm2.so""#]);
-        world.with("HOLDFAST_BACKEND_MODULE", module)
-    };
+    let world = || World::mapped_around_softhsm("ANY_KEY");
     scenario("mapped::stale::a_backend_that_takes_any_handle_is_left_without_an_operation", world, || {
         let (_, session) = logged_in();
         let (mapped_public, mapped) = session.pair(&[1]);

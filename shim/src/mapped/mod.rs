@@ -167,13 +167,31 @@ pub fn init_token(
 ) -> Result<(), Error> {
     let calls = instance.calls();
     let keystore = instance.mapped.keystore;
-    // A slot that the backend does not know, or with a token that is none yet, has no keys of ours.
-    let Ok(Some(token)) = Token::of_slot(&calls, slot) else { return backend() };
-    let pending = keystore.begin_init_token(&token.serial)?;
-    if let Err(refusal) = backend() {
-        pending.withdraw()?;
-        return Err(refusal);
-    }
+    let (token, pending) = match Token::of_slot(&calls, slot) {
+        Ok(Some(token)) => {
+            let pending = keystore.begin_init_token(&token.serial)?;
+            if let Err(refusal) = backend() {
+                pending.withdraw()?;
+                return Err(refusal);
+            }
+            (token, pending)
+        }
+        // A slot that the backend does not know, or with a token that is none yet, has no keys of ours - or it was none for
+        // a moment only, see `Token::of_session`.
+        _ => {
+            backend()?;
+            let Ok(Some(token)) = Token::of_slot(&calls, slot) else { return Ok(()) };
+            let Ok(pending) = keystore.begin_init_token(&token.serial).inspect_err(|error| {
+                log::error(format_args!(
+                    "C_InitToken: mapped keys of token {:?} could not be hidden: {error}",
+                    token.label
+                ));
+            }) else {
+                return Ok(());
+            };
+            (token, pending)
+        }
+    };
     instance.mapped.handles.forget_token(&token.serial, false);
     // What the backend does not say now does not take back its CKR_OK.
     let now = Token::of_slot(&calls, slot).ok().flatten().map(|token| token.serial);

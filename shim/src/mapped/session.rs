@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use cryptoki_sys::{
-    CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CKF_RW_SESSION, CKF_TOKEN_INITIALIZED, CKS_RO_USER_FUNCTIONS,
-    CKS_RW_USER_FUNCTIONS,
+    CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CKF_RW_SESSION, CKF_TOKEN_INITIALIZED, CKR_TOKEN_NOT_RECOGNIZED,
+    CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS,
 };
 use holdfast_keystore::KeyId;
 
@@ -32,6 +34,21 @@ impl Token {
         }
         let text = |padded: &[u8]| String::from_utf8_lossy(padded).trim_end_matches([' ', '\0']).to_owned();
         Ok(Some(Self { serial: text(&info.serialNumber), label: text(&info.label) }))
+    }
+
+    /// The token of a slot with a session, which has one. SoftHSM2 2.6.1 takes it for none while another process logs in to
+    /// it and writes its file anew.
+    fn of_session(calls: &Calls<'_>, slot: CK_SLOT_ID) -> Result<Self, Error> {
+        const ATTEMPTS: u32 = 20;
+        const PAUSE: Duration = Duration::from_millis(10);
+        for _ in 0..ATTEMPTS {
+            match Self::of_slot(calls, slot) {
+                Ok(Some(token)) => return Ok(token),
+                Ok(None) | Err(Error::Backend(CKR_TOKEN_NOT_RECOGNIZED)) => thread::sleep(PAUSE),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::BackendReply("a session without a token"))
     }
 }
 
@@ -154,8 +171,7 @@ impl SessionTable {
         let token = match known {
             Some(token) => token,
             None => {
-                let token = Token::of_slot(calls, slot)?.ok_or(Error::BackendReply("a session without a token"))?;
-                let token = Arc::new(token);
+                let token = Arc::new(Token::of_session(calls, slot)?);
                 self.lock().tokens.insert(handle, (slot, Arc::clone(&token)));
                 token
             }

@@ -1,6 +1,8 @@
 // SoftHSM2 (the file SOFTHSM) with some functions of our own, wrong in the way that a macro names:
 //   ANY_KEY  C_SignInit and C_VerifyInit begin an operation whatever the key's handle is, 0 too
 //   DYING    C_InitToken ends the process where the variable BACKEND_DIES says: before or after the token has changed
+//   FLICKERING  C_GetTokenInfo takes the token for uninitialised at every other call, as SoftHSM2 itself does for a moment
+//               while another process logs in
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,7 @@ typedef unsigned char B;
 enum { OK = 0, GENERAL_ERROR = 5, OPERATION_ACTIVE = 0x90 };
 
 // CK_FUNCTION_LIST: a version, and 68 functions in the order of the specification.
-enum { ENTRIES = 68, INIT_TOKEN = 9, SIGN_INIT = 42, SIGN = 43, VERIFY_INIT = 48, VERIFY = 49 };
+enum { ENTRIES = 68, TOKEN_INFO = 6, INIT_TOKEN = 9, SIGN_INIT = 42, SIGN = 43, VERIFY_INIT = 48, VERIFY = 49 };
 
 static void *inner[1 + ENTRIES], *list[1 + ENTRIES];
 
@@ -55,6 +57,18 @@ static U init_token(U slot, B *pin, U length, B *label) {
 }
 #endif
 
+#ifdef FLICKERING
+// CK_TOKEN_INFO, up to its flags.
+typedef struct { B texts[32 + 32 + 16 + 16]; U flags; } TokenInfo;
+
+static U token_info(U slot, TokenInfo *info) {
+    static int calls;
+    U rv = ((U (*)(U, TokenInfo *))inner[1 + TOKEN_INFO])(slot, info);
+    if (rv == OK && !(calls++ & 1)) info->flags &= ~0x400ul;
+    return rv;
+}
+#endif
+
 __attribute__((visibility("default"))) U C_GetFunctionList(void **answer) {
     void *library = dlopen(SOFTHSM, RTLD_NOW);
     U (*get)(void **) = library ? dlsym(library, "C_GetFunctionList") : 0;
@@ -67,6 +81,9 @@ __attribute__((visibility("default"))) U C_GetFunctionList(void **answer) {
     list[1 + SIGN] = sign;
     list[1 + VERIFY_INIT] = verify_init;
     list[1 + VERIFY] = verify;
+#endif
+#ifdef FLICKERING
+    list[1 + TOKEN_INFO] = token_info;
 #endif
 #ifdef DYING
     list[1 + INIT_TOKEN] = init_token;

@@ -3,14 +3,14 @@
 use std::ptr;
 
 use cryptoki_sys::{
-    CK_ULONG, CKA_CLASS, CKA_EC_PARAMS, CKA_ID, CKA_TOKEN, CKM_EC_KEY_PAIR_GEN, CKM_ECDSA, CKM_ECDSA_SHA384,
-    CKO_PRIVATE_KEY, CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_OBJECT_HANDLE_INVALID, CKR_OK,
-    CKR_TEMPLATE_INCONSISTENT,
+    CK_TOKEN_INFO, CK_ULONG, CKA_CLASS, CKA_EC_PARAMS, CKA_ID, CKA_TOKEN, CKF_TOKEN_INITIALIZED, CKM_EC_KEY_PAIR_GEN,
+    CKM_ECDSA, CKM_ECDSA_SHA384, CKO_PRIVATE_KEY, CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_NOT_INITIALIZED,
+    CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_TEMPLATE_INCONSISTENT,
 };
 use openssl::hash::{MessageDigest, hash};
 
 use super::{P256, P384, Session, Template, logged_in, mechanism, private, public, verifies};
-use crate::fixture::{World, ck, directory, in_fork, in_raw_fork, scenario};
+use crate::fixture::{SO_PIN, World, ck, directory, in_fork, in_raw_fork, scenario};
 
 fn affected() -> World {
     World::mapped("")
@@ -50,6 +50,36 @@ fn a_backend_that_takes_any_handle_is_left_without_an_operation() {
             assert_eq!(session.verify(&[4; 32], &signature), CKR_OK);
         }
     });
+}
+
+#[test]
+fn a_token_that_is_none_for_a_moment_keeps_its_keys_and_loses_them_when_it_is_initialised() {
+    let world = || World::mapped_around_softhsm("FLICKERING");
+    scenario(
+        "mapped::stale::a_token_that_is_none_for_a_moment_keeps_its_keys_and_loses_them_when_it_is_initialised",
+        world,
+        || {
+            let (module, _) = logged_in();
+            for id in 0..3 {
+                let session = Session { module, handle: module.open() };
+                let (_, key) = session.pair(&[id]);
+                session.sign(CKM_ECDSA, key, &[4; 32]).unwrap();
+                assert_eq!(ck!(module, C_CloseSession(session.handle)), CKR_OK);
+            }
+            let slot = module.slot();
+            assert_eq!(ck!(module, C_CloseAllSessions(slot)), CKR_OK);
+            // It is none at the next call.
+            let mut info = unsafe { std::mem::zeroed::<CK_TOKEN_INFO>() };
+            while info.flags & CKF_TOKEN_INITIALIZED == 0 {
+                assert_eq!(ck!(module, C_GetTokenInfo(slot, &mut info)), CKR_OK);
+            }
+            let mut label = *b"test                            ";
+            let (pin, length) = (SO_PIN.as_ptr().cast_mut(), SO_PIN.len() as CK_ULONG);
+            assert_eq!(ck!(module, C_InitToken(slot, pin, length, label.as_mut_ptr())), CKR_OK);
+            let session = Session { module, handle: module.open() };
+            assert!(session.find(&Template::default()).is_empty());
+        },
+    );
 }
 
 /// Threads close and open sessions; what one has in its new session is not ended by the other's late news.

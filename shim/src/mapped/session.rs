@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use cryptoki_sys::{
-    CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CKF_RW_SESSION, CKF_TOKEN_INITIALIZED, CKR_TOKEN_NOT_RECOGNIZED,
-    CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS,
+    CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CKF_RW_SESSION, CKF_TOKEN_INITIALIZED, CKR_GENERAL_ERROR,
+    CKR_TOKEN_NOT_RECOGNIZED, CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS,
 };
 use holdfast_keystore::KeyId;
 
@@ -36,19 +36,22 @@ impl Token {
         Ok(Some(Self { serial: text(&info.serialNumber), label: text(&info.label) }))
     }
 
-    /// The token of a slot with a session, which has one. SoftHSM2 2.6.1 takes it for none while another process logs in to
-    /// it and writes its file anew.
+    /// The token of a slot with a session, which has one. While another process logs in to it and writes its file anew,
+    /// SoftHSM2 2.6.1 takes it for none, or cannot read it.
     fn of_session(calls: &Calls<'_>, slot: CK_SLOT_ID) -> Result<Self, Error> {
         const ATTEMPTS: u32 = 20;
         const PAUSE: Duration = Duration::from_millis(10);
+        let mut last = Error::BackendReply("a session without a token");
         for _ in 0..ATTEMPTS {
             match Self::of_slot(calls, slot) {
                 Ok(Some(token)) => return Ok(token),
-                Ok(None) | Err(Error::Backend(CKR_TOKEN_NOT_RECOGNIZED)) => thread::sleep(PAUSE),
+                Ok(None) => {}
+                Err(error @ Error::Backend(CKR_TOKEN_NOT_RECOGNIZED | CKR_GENERAL_ERROR)) => last = error,
                 Err(error) => return Err(error),
             }
+            thread::sleep(PAUSE);
         }
-        Err(Error::BackendReply("a session without a token"))
+        Err(last)
     }
 }
 

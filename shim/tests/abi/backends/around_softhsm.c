@@ -1,8 +1,8 @@
 // SoftHSM2 (the file SOFTHSM) with some functions of our own, wrong in the way that a macro names:
 //   ANY_KEY  C_SignInit and C_VerifyInit begin an operation whatever the key's handle is, 0 too
 //   DYING    C_InitToken ends the process where the variable BACKEND_DIES says: before or after the token has changed
-//   FLICKERING  C_GetTokenInfo takes the token for uninitialised at every other call, as SoftHSM2 itself does for a moment
-//               while another process logs in
+//   FLICKERING  C_GetTokenInfo takes the token for uninitialised, cannot read it, and is right, in turn: as SoftHSM2
+//               itself does for a moment while another process logs in
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +64,9 @@ typedef struct { B texts[32 + 32 + 16 + 16]; U flags; } TokenInfo;
 static U token_info(U slot, TokenInfo *info) {
     static int calls;
     U rv = ((U (*)(U, TokenInfo *))inner[1 + TOKEN_INFO])(slot, info);
-    if (rv == OK && !(calls++ & 1)) info->flags &= ~0x400ul;
-    return rv;
+    int turn = calls++ % 3;
+    if (rv == OK && turn == 0) info->flags &= ~0x400ul;
+    return turn == 1 ? GENERAL_ERROR : rv;
 }
 #endif
 

@@ -71,7 +71,7 @@ fn a_token_that_is_none_for_a_moment_keeps_its_keys_and_loses_them_when_it_is_in
             // It is none at the next call.
             let mut info = unsafe { std::mem::zeroed::<CK_TOKEN_INFO>() };
             while info.flags & CKF_TOKEN_INITIALIZED == 0 {
-                assert_eq!(ck!(module, C_GetTokenInfo(slot, &mut info)), CKR_OK);
+                let _ = ck!(module, C_GetTokenInfo(slot, &mut info));
             }
             let mut label = *b"test                            ";
             let (pin, length) = (SO_PIN.as_ptr().cast_mut(), SO_PIN.len() as CK_ULONG);

@@ -3,6 +3,7 @@
 //   DYING    C_InitToken ends the process where the variable BACKEND_DIES says: before or after the token has changed
 //   FLICKERING  C_GetTokenInfo takes the token for uninitialised, cannot read it, and is right, in turn: as SoftHSM2
 //               itself does for a moment while another process logs in
+//   LOGINS   calls of C_Login are counted in the variable logins
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@ typedef unsigned char B;
 enum { OK = 0, GENERAL_ERROR = 5, OPERATION_ACTIVE = 0x90 };
 
 // CK_FUNCTION_LIST: a version, and 68 functions in the order of the specification.
-enum { ENTRIES = 68, TOKEN_INFO = 6, INIT_TOKEN = 9, SIGN_INIT = 42, SIGN = 43, VERIFY_INIT = 48, VERIFY = 49 };
+enum { ENTRIES = 68, TOKEN_INFO = 6, INIT_TOKEN = 9, LOGIN = 18, SIGN_INIT = 42, SIGN = 43, VERIFY_INIT = 48, VERIFY = 49 };
 
 static void *inner[1 + ENTRIES], *list[1 + ENTRIES];
 
@@ -70,6 +71,15 @@ static U token_info(U slot, TokenInfo *info) {
 }
 #endif
 
+#ifdef LOGINS
+__attribute__((visibility("default"))) int logins;
+
+static U login(U session, U user, B *pin, U length) {
+    logins++;
+    return ((U (*)(U, U, B *, U))inner[1 + LOGIN])(session, user, pin, length);
+}
+#endif
+
 __attribute__((visibility("default"))) U C_GetFunctionList(void **answer) {
     void *library = dlopen(SOFTHSM, RTLD_NOW);
     U (*get)(void **) = library ? dlsym(library, "C_GetFunctionList") : 0;
@@ -88,6 +98,9 @@ __attribute__((visibility("default"))) U C_GetFunctionList(void **answer) {
 #endif
 #ifdef DYING
     list[1 + INIT_TOKEN] = init_token;
+#endif
+#ifdef LOGINS
+    list[1 + LOGIN] = login;
 #endif
     *answer = list;
     return OK;

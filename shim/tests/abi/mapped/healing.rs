@@ -6,13 +6,13 @@ use cryptoki_sys::{
     CK_ECDH1_DERIVE_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKA_CLASS,
     CKA_EC_POINT, CKA_ID, CKA_KEY_TYPE, CKD_NULL, CKK_GENERIC_SECRET, CKM_ECDH1_DERIVE, CKM_ECDSA, CKO_PRIVATE_KEY,
     CKO_SECRET_KEY, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED, CKR_KEY_HANDLE_INVALID,
-    CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_OPERATION_NOT_INITIALIZED, CKR_SESSION_HANDLE_INVALID,
-    CKR_USER_NOT_LOGGED_IN,
+    CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_OPERATION_NOT_INITIALIZED, CKR_PIN_INCORRECT, CKR_SESSION_HANDLE_INVALID,
+    CKR_USER_NOT_LOGGED_IN, CKU_USER,
 };
 use zk_app_utils::behaviour::{ANY, Fault, FaultKind};
 
 use super::{P256, Session, Template, logged_in, private, public, verifies};
-use crate::fixture::{Pkcs11, World, ck, device, scenario};
+use crate::fixture::{Pkcs11, World, ck, device, directory, in_fork, scenario};
 
 fn affected() -> World {
     World::mapped("")
@@ -212,5 +212,54 @@ fn b7_sessions_end_while_their_calls_wait_for_the_device() {
                 assert_eq!(private_keys(&next).len(), made, "{name}");
             }
         }
+    });
+}
+
+/// A PIN reaches the backend when a client gives it, and never again: a wrong one that is said over and over locks a token.
+#[test]
+fn i7_no_pin_is_ever_said_again() {
+    let world = || World::mapped_around_softhsm("LOGINS");
+    scenario("mapped::healing::i7_no_pin_is_ever_said_again", world, || {
+        let (module, session) = logged_in();
+        let (_, key) = session.pair(&[1]);
+        let inside = Pkcs11::load(&directory().join("around_softhsm.so"));
+        let logins = || unsafe { *inside.symbol("logins").unwrap().cast::<i32>() };
+        assert_eq!(logins(), 1);
+        // Nobody is logged in, whatever is lost, closed, begun anew.
+        let nobody = |session: &Session<'_>| {
+            device().disconnect().unwrap();
+            assert_ne!(session.sign_init(CKM_ECDSA, key), CKR_OK);
+            assert_eq!(session.generate(&public(P256), &private(&[2])), Err(CKR_USER_NOT_LOGGED_IN));
+            assert!(private_keys(session).is_empty());
+            device().power_cycle().unwrap();
+            assert_eq!(session.generate(&public(P256), &private(&[2])), Err(CKR_USER_NOT_LOGGED_IN));
+        };
+        assert_eq!(ck!(module, C_Logout(session.handle)), CKR_OK);
+        let wrong = "wrong";
+        let (pin, length) = (wrong.as_ptr().cast_mut(), wrong.len() as CK_ULONG);
+        assert_eq!(ck!(module, C_Login(session.handle, CKU_USER, pin, length)), CKR_PIN_INCORRECT);
+        nobody(&session);
+        assert_eq!(ck!(module, C_CloseAllSessions(module.slot())), CKR_OK);
+        nobody(&Session { module, handle: module.open() });
+        assert_eq!(module.finalize(), CKR_OK);
+        assert_eq!(module.initialize_for_threads(), CKR_OK);
+        nobody(&Session { module, handle: module.open() });
+        let again = || {
+            assert_eq!(module.initialize(), CKR_OK);
+            nobody(&Session { module, handle: module.open() });
+            assert_eq!(logins(), 2, "in a child");
+        };
+        assert_eq!(in_fork(again), Some(0));
+        assert_eq!(logins(), 2);
+        // Nor is the right one, for a device that is reached again or for a session after the last one.
+        let session = Session { module, handle: module.open() };
+        assert_eq!(module.login(session.handle), CKR_OK);
+        let key = private_keys(&session)[0];
+        device().disconnect().unwrap();
+        session.sign(CKM_ECDSA, key, &[1; 32]).unwrap();
+        assert_eq!(ck!(module, C_CloseAllSessions(module.slot())), CKR_OK);
+        let session = Session { module, handle: module.open() };
+        assert_eq!(session.sign_init(CKM_ECDSA, key), CKR_KEY_HANDLE_INVALID);
+        assert_eq!(logins(), 3);
     });
 }

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use holdfast_device::DeviceError;
 use holdfast_mapping_db::{
-    IntentId, IntentKind, KeyId, KeyRecord, NewIntent, ObjectId, ObjectRecord, Origin, OwnerId, Rows, WalletId,
-    WalletRecord,
+    IntentId, IntentKind, KeyId, KeyRecord, LeftoverReason, NewIntent, ObjectId, ObjectRecord, Origin, OwnerId, Rows,
+    WalletId, WalletRecord,
 };
 use holdfast_wallet::DerivationPath;
 
 use crate::keystore::has_private;
 use crate::locate::is_refusal;
+use crate::repair::new_leftover;
 use crate::{Error, Keystore};
 
 /// What the removal of some objects of a key comes to.
@@ -62,8 +63,42 @@ impl Keystore {
             picked.retain(|object| own.contains(&object.id) && which(object));
             Ok(picked.into_iter().map(|object| object.id).collect::<HashSet<ObjectId>>())
         })?;
-        if let Some(own) = own.filter(|own| !own.is_empty()) {
-            self.remove_objects(id, |object, _| own.contains(&object.id))?;
+        let Some(own) = own.filter(|own| !own.is_empty()) else { return Ok(()) };
+        let outcome = self.remove_objects(id, |object, _| own.contains(&object.id));
+        // Not while somebody else is destroying the key, nor when it is the store that fails.
+        if matches!(&outcome, Err(error) if !matches!(error, Error::Conflict { .. } | Error::Store(_))) {
+            self.leave_session_key(id, &own)?;
+        }
+        outcome.map(|_| ())
+    }
+
+    /// Drops session objects whose key could not be removed from the device: they end with their session all the same.
+    /// What is left on the device is reported, as it is when a process ends without ending its sessions.
+    fn leave_session_key(&self, id: KeyId, objects: &HashSet<ObjectId>) -> Result<(), Error> {
+        let left = self.write(|tx| {
+            let Some(key) = tx.key(id)? else { return Ok(None) };
+            let (go, stay): (Vec<_>, Vec<_>) =
+                tx.objects_of_key(id)?.into_iter().partition(|object| objects.contains(&object.id));
+            for object in &go {
+                tx.delete_object(object.id)?;
+            }
+            if let Origin::Derived { wallet_name, path, .. } = &key.origin
+                && has_private(&go)
+                && !has_private(&stay)
+            {
+                let public_key = Some(key.public_key.clone());
+                let reason = LeftoverReason::EndedSession;
+                tx.insert_leftover(&new_leftover(&key.device_serial, wallet_name, path, public_key, reason))?;
+            }
+            if stay.is_empty() {
+                tx.delete_key(id)?;
+            }
+            Ok(Some(key))
+        })?;
+        if let Some(key) = left.flatten() {
+            self.step("drop session: left on the device");
+            self.forget_slot(&key);
+            self.lock_store().forget(id);
         }
         Ok(())
     }

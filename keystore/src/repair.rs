@@ -266,7 +266,7 @@ impl DeadWork {
     }
 }
 
-fn new_leftover(
+pub(crate) fn new_leftover(
     serial: &str,
     wallet_name: &str,
     path: &DerivationPath,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use cryptoki_sys::{
     CK_ECDH1_DERIVE_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKA_CLASS,
-    CKA_EC_POINT, CKA_ID, CKA_KEY_TYPE, CKD_NULL, CKK_GENERIC_SECRET, CKM_ECDH1_DERIVE, CKM_ECDSA, CKO_PRIVATE_KEY,
-    CKO_SECRET_KEY, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED, CKR_KEY_HANDLE_INVALID,
-    CKR_OBJECT_HANDLE_INVALID, CKR_OK, CKR_OPERATION_NOT_INITIALIZED, CKR_PIN_INCORRECT, CKR_SESSION_HANDLE_INVALID,
-    CKR_USER_NOT_LOGGED_IN, CKU_USER,
+    CKA_EC_PARAMS, CKA_EC_POINT, CKA_ID, CKA_KEY_TYPE, CKA_PRIVATE, CKA_TOKEN, CKD_NULL, CKK_GENERIC_SECRET,
+    CKM_ECDH1_DERIVE, CKM_ECDSA, CKM_ECDSA_SHA256, CKO_PRIVATE_KEY, CKO_SECRET_KEY, CKR_CRYPTOKI_NOT_INITIALIZED,
+    CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_OK,
+    CKR_OPERATION_NOT_INITIALIZED, CKR_PIN_INCORRECT, CKR_SESSION_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN, CKU_USER,
 };
 use zk_app_utils::behaviour::{ANY, Fault, FaultKind};
 
@@ -261,5 +261,73 @@ fn i7_no_pin_is_ever_said_again() {
         let session = Session { module, handle: module.open() };
         assert_eq!(session.sign_init(CKM_ECDSA, key), CKR_KEY_HANDLE_INVALID);
         assert_eq!(logins(), 3);
+    });
+}
+
+/// The device is away for longer than any call waits for it.
+#[test]
+fn i7_while_the_device_is_away_calls_fail_that_need_it_and_no_others() {
+    let world = || World::mapped("session-keys = \"wallet\"");
+    scenario("mapped::healing::i7_while_the_device_is_away_calls_fail_that_need_it_and_no_others", world, || {
+        let (module, session) = logged_in();
+        let (public_key, key) = session.pair(&[1]);
+        let openssl_key = session.openssl_key(public_key);
+        let signature = session.sign(CKM_ECDSA, key, &[1; 32]).unwrap();
+        let other = Session { module, handle: module.open() };
+        let of_session = Template::default().bytes(CKA_EC_PARAMS, P256);
+        let in_session = |session: &Session<'_>, private: bool| {
+            session.generate(&of_session, &Template::default().flag(CKA_PRIVATE, private))
+        };
+        let (_, session_key) = in_session(&session, false).unwrap();
+        let (_, private_session_key) = in_session(&session, true).unwrap();
+        let (_, others_key) = in_session(&other, false).unwrap();
+        let fault = Fault { call: ANY.to_owned(), after: 1, times: 0, kind: FaultKind::Error };
+        device().change_behaviour(|behaviour| behaviour.faults.push(fault)).unwrap();
+
+        for key in [key, session_key] {
+            assert_eq!(session.sign(CKM_ECDSA, key, &[2; 32]), Err(CKR_DEVICE_ERROR));
+            assert_eq!(session.sign_into(&[2; 32], 64), Err(CKR_OPERATION_NOT_INITIALIZED));
+            assert_eq!(session.sign_init(CKM_ECDSA_SHA256, key), CKR_OK);
+            let mut part = [3; 100];
+            assert_eq!(ck!(module, C_SignUpdate(session.handle, part.as_mut_ptr(), 100)), CKR_OK);
+            let (mut made, mut length) = ([0; 64], 64);
+            let mut last = || ck!(module, C_SignFinal(session.handle, made.as_mut_ptr(), &mut length));
+            assert_eq!(last(), CKR_DEVICE_ERROR);
+            assert_eq!(last(), CKR_OPERATION_NOT_INITIALIZED);
+            assert_eq!(made, [0; 64]);
+        }
+        assert_eq!(derive(&session, key), Err(CKR_DEVICE_ERROR));
+        assert_eq!(session.generate(&public(P256), &private(&[2])), Err(CKR_DEVICE_ERROR));
+        assert_eq!(in_session(&session, false), Err(CKR_DEVICE_ERROR));
+        assert_eq!(ck!(module, C_DestroyObject(session.handle, key)), CKR_DEVICE_ERROR);
+        assert_eq!(ck!(module, C_DestroyObject(session.handle, session_key)), CKR_DEVICE_ERROR);
+
+        // What is in the store, and what is the backend's.
+        assert_eq!(module.random(session.handle), CKR_OK);
+        assert_eq!(private_keys(&session).len(), 4);
+        assert_eq!(session.attribute(key, CKA_ID).unwrap(), [1]);
+        assert_eq!(session.set(key, &Template::default().bytes(CKA_ID, &[7])), CKR_OK);
+        assert_eq!(session.verify_init(CKM_ECDSA, public_key), CKR_OK);
+        assert_eq!(session.verify(&[1; 32], &signature), CKR_OK);
+        // What ends with a session or a login does, though the device does not know of it.
+        assert_eq!(ck!(module, C_CloseSession(other.handle)), CKR_OK);
+        assert_eq!(session.attribute(others_key, CKA_ID), Err(CKR_OBJECT_HANDLE_INVALID));
+        assert_eq!(private_keys(&session), [key, session_key, private_session_key]);
+        assert_eq!(ck!(module, C_Logout(session.handle)), CKR_OK);
+        assert_eq!(module.login(session.handle), CKR_OK);
+        let key = session.find(&Template::default().number(CKA_CLASS, CKO_PRIVATE_KEY).flag(CKA_TOKEN, true))[0];
+        assert_eq!(private_keys(&session), [session_key, key]);
+
+        whole_again();
+        for key in [key, session_key] {
+            session.sign(CKM_ECDSA, key, &[4; 32]).unwrap();
+        }
+        derive(&session, key).unwrap();
+        assert_eq!(ck!(module, C_DestroyObject(session.handle, session_key)), CKR_OK);
+        session.pair(&[2]);
+        device().power_cycle().unwrap();
+        let signature = session.sign(CKM_ECDSA, key, &[5; 32]).unwrap();
+        assert!(verifies(&openssl_key, &[5; 32], &signature));
+        assert_eq!(private_keys(&session).len(), 2);
     });
 }

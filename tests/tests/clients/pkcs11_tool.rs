@@ -111,10 +111,13 @@ fn tells_a_wrong_pin() -> Result<()> {
 }
 
 /// With a mapped key in the token. SoftHSM2 on its own fails `--test-fork`: it calls a forked child initialised.
+///
+/// The threads initialise, ask for information and list slots. They do not look at the token (`T0`) as well: the tool
+/// logs in meanwhile, after a `C_Initialize` that promised a single thread, and SoftHSM2 then takes no locks.
 #[test]
 fn e4_passes_its_own_tests() -> Result<()> {
     let site = site_with_key()?;
-    for test in [&["--test"][..], &["--test-fork"], &["--test-threads", "ILGISLT0"]] {
+    for test in [&["--test"][..], &["--test-fork"], &["--test-threads", "ILGISL"]] {
         let finished = site.pkcs11_tool(Module::Holdfast, test)?.success()?;
         let output = finished.output();
         ensure!(!output.contains("ERR") && !output.contains("CKR_GENERAL_ERROR"), "{test:?}:\n{output}");

@@ -134,7 +134,13 @@ impl Keystore {
         intent: IntentId,
         new_serial: Option<&str>,
     ) -> Result<(), Error> {
-        let keys = self.read(|rows, _| Ok(rows.keys_of_token(token_serial)?))?.unwrap_or_default();
+        // While the intent exists no key is made for the token, so these are all from before. Once it is gone somebody else
+        // has finished, and there may be new ones.
+        let keys = self.read(|rows, _| match unsettled(rows, token_serial)? {
+            Some(found) if found.id == intent => Ok(Some(rows.keys_of_token(token_serial)?)),
+            _ => Ok(None),
+        })?;
+        let Some(keys) = keys.flatten() else { return Ok(()) };
         for key in &keys {
             self.remove_key_of_token(key)?;
         }

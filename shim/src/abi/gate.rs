@@ -238,6 +238,9 @@ static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 thread_local! {
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     static RETURN_SLOT: ReturnSlot = const { ReturnSlot };
+    /// Whether this thread's destructors ran while it was inside: `exit`, called from a signal handler for one, runs them
+    /// before its handlers, and in the midst of the call.
+    static ENDED_INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Gives the slot of an ending thread back.
@@ -246,6 +249,9 @@ struct ReturnSlot;
 impl Drop for ReturnSlot {
     fn drop(&mut self) {
         if let Some(slot) = SLOT.take() {
+            if slot.depth.load(Ordering::Relaxed) != 0 {
+                ENDED_INSIDE.set(true);
+            }
             // A thread that was ended inside a call is not inside any more.
             slot.depth.store(0, Ordering::Relaxed);
             slot.taken.store(false, Ordering::Release);
@@ -315,7 +321,7 @@ impl Slot {
     /// Waits until no thread counts a call; false when that does not come to pass within `patience`, or cannot,
     /// because this thread itself is inside.
     fn wait_until_idle(patience: Duration) -> bool {
-        if SLOT.get().is_some_and(|mine| mine.depth.load(Ordering::Relaxed) != 0) {
+        if ENDED_INSIDE.get() || SLOT.get().is_some_and(|mine| mine.depth.load(Ordering::Relaxed) != 0) {
             return false;
         }
         let deadline = Instant::now() + patience;

@@ -322,9 +322,13 @@ pub fn can_continue_verification(instance: &Instance, session: CK_SESSION_HANDLE
     operation.ok_or(Error::OperationNotInitialized)?.input.update(&[])
 }
 
-/// Goes on with a signature.
+/// Goes on with a signature, unless a logout or another thread has ended it meanwhile.
 pub fn continue_signature(instance: &Instance, session: CK_SESSION_HANDLE, continued: SignOperation) {
-    instance.mapped.sessions.with(session, |operations| operations.sign = Some(continued));
+    instance.mapped.sessions.with(session, |operations| {
+        if let Some(sign) = &mut operations.sign {
+            *sign = continued;
+        }
+    });
 }
 
 /// What there is to do for `C_Sign` and `C_SignFinal`.
